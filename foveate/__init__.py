@@ -1,0 +1,1 @@
+"""What two apps must agree on, and the command line; knows no app."""
