@@ -212,7 +212,7 @@ def _refuse_old(client: Client, url: str) -> None:
     version = client.connected_server_version
     if (version.major, version.minor) < OLDEST_SERVER:
         raise NotReady(
-            f"The NATS server at {url} is {version.major}.{version.minor}; 2.14 or newer keeps messages safe: update it."
+            f"The NATS server at {url} is {version.major}.{version.minor}; 2.14 keeps messages safe: update it."
         )
 
 

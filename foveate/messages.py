@@ -375,13 +375,17 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class ClipOrder:
-    """Cut this span of this device's recording and upload it; `destination` is where the bytes end up."""
+    """Cut this span of this device's recording and upload it; `destination` is where the bytes end up.
+
+    `representation` is CLIP (as recorded), FRAMES (no sound) or REDACTED_FRAMES (people made unrecognisable).
+    """
 
     clip_id: str
     device_id: str
     start: float
     end: float
     destination: Place
+    representation: Representation
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,4 +399,6 @@ class ClipHeader:
     size_bytes: int
     sha256: bytes
     media_type: str
+    representation: Representation
     offset_bytes: int = 0
+    media_offset: float | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -42,7 +42,7 @@ def status_of(error: FoveateError) -> status_pb2.Status:
 def error_of(failure: grpc.RpcError) -> FoveateError:
     """The error behind a failed call: the one that the server raised, or Unreachable when there was none."""
     code = failure.code() if callable(getattr(failure, "code", None)) else None
-    status = rpc_status.from_call(failure) if isinstance(failure, grpc.Call | grpc.aio.AioRpcError) else None
+    status = rpc_status.from_call(cast(grpc.Call, failure)) if code is not None else None
     reason, metadata, delay = "", {}, 0.0
     message = status.message if status else ""
     for detail in status.details if status else ():

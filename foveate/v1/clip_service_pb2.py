@@ -24,34 +24,35 @@ _sym_db = _symbol_database.Default()
 
 from foveate.v1 import failure_pb2 as foveate_dot_v1_dot_failure__pb2
 from foveate.v1 import residency_pb2 as foveate_dot_v1_dot_residency__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66oveate/v1/clip_service.proto\x12\nfoveate.v1\x1a\x18\x66oveate/v1/failure.proto\x1a\x1a\x66oveate/v1/residency.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x01\n\nClipHeader\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x08 \x01(\x03\"V\n\x11UploadClipRequest\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.foveate.v1.ClipHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"(\n\x12UploadClipResponse\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\"#\n\x10GetUploadRequest\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\";\n\x11GetUploadResponse\x12\x14\n\x0coffset_bytes\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"\x81\x01\n\x0eGetClipRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x0fGetClipResponse\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.foveate.v1.ClipHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xb5\x01\n\tClipOrder\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x0b\x64\x65stination\x18\x05 \x01(\x0b\x32\x11.foveate.v1.Place\"i\n\x0b\x43lipReceipt\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.foveate.v1.ClipHeaderH\x00\x12&\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x13.foveate.v1.FailureH\x00\x42\x08\n\x06result2\xec\x01\n\x0b\x43lipService\x12M\n\nUploadClip\x12\x1d.foveate.v1.UploadClipRequest\x1a\x1e.foveate.v1.UploadClipResponse(\x01\x12H\n\tGetUpload\x12\x1c.foveate.v1.GetUploadRequest\x1a\x1d.foveate.v1.GetUploadResponse\x12\x44\n\x07GetClip\x12\x1a.foveate.v1.GetClipRequest\x1a\x1b.foveate.v1.GetClipResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66oveate/v1/clip_service.proto\x12\nfoveate.v1\x1a\x18\x66oveate/v1/failure.proto\x1a\x1a\x66oveate/v1/residency.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x02\n\nClipHeader\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x08 \x01(\x03\x12\x32\n\x0erepresentation\x18\t \x01(\x0e\x32\x1a.foveate.v1.Representation\x12/\n\x0cmedia_offset\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"V\n\x11UploadClipRequest\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.foveate.v1.ClipHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"(\n\x12UploadClipResponse\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\"#\n\x10GetUploadRequest\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\";\n\x11GetUploadResponse\x12\x14\n\x0coffset_bytes\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"\xd7\x01\n\x0eGetClipRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0erepresentation\x18\x04 \x01(\x0e\x32\x1a.foveate.v1.Representation\x12 \n\x05\x61sker\x18\x05 \x01(\x0b\x32\x11.foveate.v1.Place\"T\n\x0fGetClipResponse\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.foveate.v1.ClipHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xe9\x01\n\tClipOrder\x12\x0f\n\x07\x63lip_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x0b\x64\x65stination\x18\x05 \x01(\x0b\x32\x11.foveate.v1.Place\x12\x32\n\x0erepresentation\x18\x06 \x01(\x0e\x32\x1a.foveate.v1.Representation\"i\n\x0b\x43lipReceipt\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.foveate.v1.ClipHeaderH\x00\x12&\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x13.foveate.v1.FailureH\x00\x42\x08\n\x06result2\xec\x01\n\x0b\x43lipService\x12M\n\nUploadClip\x12\x1d.foveate.v1.UploadClipRequest\x1a\x1e.foveate.v1.UploadClipResponse(\x01\x12H\n\tGetUpload\x12\x1c.foveate.v1.GetUploadRequest\x1a\x1d.foveate.v1.GetUploadResponse\x12\x44\n\x07GetClip\x12\x1a.foveate.v1.GetClipRequest\x1a\x1b.foveate.v1.GetClipResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'foveate.v1.clip_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLIPHEADER']._serialized_start=133
-  _globals['_CLIPHEADER']._serialized_end=353
-  _globals['_UPLOADCLIPREQUEST']._serialized_start=355
-  _globals['_UPLOADCLIPREQUEST']._serialized_end=441
-  _globals['_UPLOADCLIPRESPONSE']._serialized_start=443
-  _globals['_UPLOADCLIPRESPONSE']._serialized_end=483
-  _globals['_GETUPLOADREQUEST']._serialized_start=485
-  _globals['_GETUPLOADREQUEST']._serialized_end=520
-  _globals['_GETUPLOADRESPONSE']._serialized_start=522
-  _globals['_GETUPLOADRESPONSE']._serialized_end=581
-  _globals['_GETCLIPREQUEST']._serialized_start=584
-  _globals['_GETCLIPREQUEST']._serialized_end=713
-  _globals['_GETCLIPRESPONSE']._serialized_start=715
-  _globals['_GETCLIPRESPONSE']._serialized_end=799
-  _globals['_CLIPORDER']._serialized_start=802
-  _globals['_CLIPORDER']._serialized_end=983
-  _globals['_CLIPRECEIPT']._serialized_start=985
-  _globals['_CLIPRECEIPT']._serialized_end=1090
-  _globals['_CLIPSERVICE']._serialized_start=1093
-  _globals['_CLIPSERVICE']._serialized_end=1329
+  _globals['_CLIPHEADER']._serialized_start=165
+  _globals['_CLIPHEADER']._serialized_end=486
+  _globals['_UPLOADCLIPREQUEST']._serialized_start=488
+  _globals['_UPLOADCLIPREQUEST']._serialized_end=574
+  _globals['_UPLOADCLIPRESPONSE']._serialized_start=576
+  _globals['_UPLOADCLIPRESPONSE']._serialized_end=616
+  _globals['_GETUPLOADREQUEST']._serialized_start=618
+  _globals['_GETUPLOADREQUEST']._serialized_end=653
+  _globals['_GETUPLOADRESPONSE']._serialized_start=655
+  _globals['_GETUPLOADRESPONSE']._serialized_end=714
+  _globals['_GETCLIPREQUEST']._serialized_start=717
+  _globals['_GETCLIPREQUEST']._serialized_end=932
+  _globals['_GETCLIPRESPONSE']._serialized_start=934
+  _globals['_GETCLIPRESPONSE']._serialized_end=1018
+  _globals['_CLIPORDER']._serialized_start=1021
+  _globals['_CLIPORDER']._serialized_end=1254
+  _globals['_CLIPRECEIPT']._serialized_start=1256
+  _globals['_CLIPRECEIPT']._serialized_end=1361
+  _globals['_CLIPSERVICE']._serialized_start=1364
+  _globals['_CLIPSERVICE']._serialized_end=1600
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from foveate.v1 import failure_pb2 as _failure_pb2
 from foveate.v1 import residency_pb2 as _residency_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 import builtins as _builtins
@@ -33,6 +34,8 @@ class ClipHeader(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     OFFSET_BYTES_FIELD_NUMBER: _builtins.int
+    REPRESENTATION_FIELD_NUMBER: _builtins.int
+    MEDIA_OFFSET_FIELD_NUMBER: _builtins.int
     clip_id: _builtins.str
     """UUIDv7 made by whoever asked for the clip."""
     device_id: _builtins.str
@@ -45,6 +48,8 @@ class ClipHeader(_message.Message):
     """Such as video/mp4."""
     offset_bytes: _builtins.int
     """Where the first chunk of this upload begins; 0 unless resumed."""
+    representation: _residency_pb2.Representation.ValueType
+    """Form of the media: CLIP as recorded, FRAMES without sound, REDACTED_FRAMES with people made unrecognisable."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """First moment in it, by the device's clock; at or before the time asked for, since cuts fall on key frames."""
@@ -52,6 +57,10 @@ class ClipHeader(_message.Message):
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """Last moment in it."""
+
+    @_builtins.property
+    def media_offset(self) -> _duration_pb2.Duration:
+        """Start relative to the beginning of the source, for sources that have one."""
 
     def __init__(
         self,
@@ -64,10 +73,12 @@ class ClipHeader(_message.Message):
         sha256: _builtins.bytes = ...,
         media_type: _builtins.str = ...,
         offset_bytes: _builtins.int = ...,
+        representation: _residency_pb2.Representation.ValueType = ...,
+        media_offset: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "media_offset", b"media_offset", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_id", b"clip_id", "device_id", b"device_id", "end_time", b"end_time", "media_type", b"media_type", "offset_bytes", b"offset_bytes", "sha256", b"sha256", "size_bytes", b"size_bytes", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_id", b"clip_id", "device_id", b"device_id", "end_time", b"end_time", "media_offset", b"media_offset", "media_type", b"media_type", "offset_bytes", b"offset_bytes", "representation", b"representation", "sha256", b"sha256", "size_bytes", b"size_bytes", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,8 +193,12 @@ class GetClipRequest(_message.Message):
     DEVICE_ID_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    REPRESENTATION_FIELD_NUMBER: _builtins.int
+    ASKER_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """Device that recorded it."""
+    representation: _residency_pb2.Representation.ValueType
+    """Form that is asked for; unset means CLIP."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From when."""
@@ -192,16 +207,22 @@ class GetClipRequest(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """Until when."""
 
+    @_builtins.property
+    def asker(self) -> _residency_pb2.Place:
+        """Where the person who asks is; unset means where the service is."""
+
     def __init__(
         self,
         *,
         device_id: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        representation: _residency_pb2.Representation.ValueType = ...,
+        asker: _residency_pb2.Place | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asker", b"asker", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asker", b"asker", "device_id", b"device_id", "end_time", b"end_time", "representation", b"representation", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,10 +269,13 @@ class ClipOrder(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
+    REPRESENTATION_FIELD_NUMBER: _builtins.int
     clip_id: _builtins.str
     """UUIDv7 made by whoever asks."""
     device_id: _builtins.str
     """Device that recorded it."""
+    representation: _residency_pb2.Representation.ValueType
+    """Form that is asked for: CLIP, FRAMES or REDACTED_FRAMES."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From when, by the device's clock."""
@@ -272,10 +296,11 @@ class ClipOrder(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         destination: _residency_pb2.Place | None = ...,
+        representation: _residency_pb2.Representation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_id", b"clip_id", "destination", b"destination", "device_id", b"device_id", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_id", b"clip_id", "destination", b"destination", "device_id", b"device_id", "end_time", b"end_time", "representation", b"representation", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

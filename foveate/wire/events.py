@@ -99,9 +99,7 @@ def event_to(event: m.Event) -> event_pb.Event:
         tracks=[_track_to(track) for track in event.tracks],
     )
     if event.embedding is not None:
-        message.embedding.CopyFrom(
-            event_pb.Embedding(model=event.embedding.model, values=event.embedding.values)
-        )
+        message.embedding.CopyFrom(event_pb.Embedding(model=event.embedding.model, values=event.embedding.values))
     if event.media_offset is not None:
         message.media_offset.CopyFrom(duration(event.media_offset))
     if event.report_time is not None:
@@ -132,9 +130,7 @@ def event_of(message: event_pb.Event) -> m.Event:
         end=end,
         open=message.open,
         score=fraction(message.score, "Event.score"),
-        labels=tuple(
-            m.LabelScore(item.label, fraction(item.score, "Event.labels")) for item in message.labels
-        ),
+        labels=tuple(m.LabelScore(item.label, fraction(item.score, "Event.labels")) for item in message.labels),
         tracks=tuple(_track_of(track) for track in message.tracks),
         embedding=_embedding_of(message.embedding) if message.HasField("embedding") else None,
         media_offset=optional_span(message, "media_offset"),

@@ -90,6 +90,7 @@ def clip_order_to(order: m.ClipOrder) -> clip_pb.ClipOrder:
         start_time=timestamp(order.start),
         end_time=timestamp(order.end),
         destination=place_to(order.destination),
+        representation=enum_to(residency_pb.Representation, order.representation),
     )
 
 
@@ -97,11 +98,21 @@ def clip_order_of(message: clip_pb.ClipOrder) -> m.ClipOrder:
     """A clip order."""
     start, end = moment(message, "start_time"), moment(message, "end_time")
     ordered(start, end, "ClipOrder")
-    return m.ClipOrder(message.clip_id, message.device_id, start, end, place_of(message.destination))
+    return m.ClipOrder(
+        clip_id=message.clip_id,
+        device_id=message.device_id,
+        start=start,
+        end=end,
+        destination=place_of(message.destination),
+        representation=enum_of(
+            m.Representation, residency_pb.Representation, message.representation, "ClipOrder.representation"
+        ),
+    )
 
 
 def clip_header_to(header: m.ClipHeader) -> clip_pb.ClipHeader:
     """A clip header."""
+    offset = None if header.media_offset is None else duration(header.media_offset)
     return clip_pb.ClipHeader(
         clip_id=header.clip_id,
         device_id=header.device_id,
@@ -111,6 +122,8 @@ def clip_header_to(header: m.ClipHeader) -> clip_pb.ClipHeader:
         sha256=header.sha256,
         media_type=header.media_type,
         offset_bytes=header.offset_bytes,
+        representation=enum_to(residency_pb.Representation, header.representation),
+        media_offset=offset,
     )
 
 
@@ -127,15 +140,17 @@ def clip_header_of(message: clip_pb.ClipHeader) -> m.ClipHeader:
         sha256=message.sha256,
         media_type=message.media_type,
         offset_bytes=message.offset_bytes,
+        representation=enum_of(
+            m.Representation, residency_pb.Representation, message.representation, "ClipHeader.representation"
+        ),
+        media_offset=optional_span(message, "media_offset"),
     )
 
 
 def failure_to(error: FoveateError) -> failure_pb.Failure:
     """An error as data."""
     delay = duration(error.retry_after) if isinstance(error, TryAgain) else None
-    return failure_pb.Failure(
-        reason=error.reason, message=error.message, retry_delay=delay, metadata=error.metadata
-    )
+    return failure_pb.Failure(reason=error.reason, message=error.message, retry_delay=delay, metadata=error.metadata)
 
 
 def failure_of(message: failure_pb.Failure) -> FoveateError:

@@ -82,9 +82,7 @@ def _constraints_of(message: pb.Constraints) -> m.Constraints:
     cost = message.max_cost_usd if message.HasField("max_cost_usd") else None
     confidence = message.min_confidence if message.HasField("min_confidence") else None
     if deadline is not None and deadline <= 0:
-        raise InvalidInput(
-            "The deadline is already over; give a time above zero.", field="constraints.deadline"
-        )
+        raise InvalidInput("The deadline is already over; give a time above zero.", field="constraints.deadline")
     return m.Constraints(
         deadline_s=deadline,
         max_cost_usd=None if cost is None else amount(cost, "constraints.max_cost_usd"),
@@ -182,9 +180,7 @@ def plan_of(message: pb.Plan) -> m.Plan:
             )
             for p in message.placements
         ),
-        rejected=tuple(
-            m.RejectedPlacement(placement_of(r.placement), r.reason, r.rule) for r in message.rejected
-        ),
+        rejected=tuple(m.RejectedPlacement(placement_of(r.placement), r.reason, r.rule) for r in message.rejected),
         reason=message.reason,
         left_out=tuple(message.left_out),
     )
@@ -234,9 +230,7 @@ def evidence_to(evidence: m.Evidence) -> pb.Evidence:
 def evidence_of(message: pb.Evidence) -> m.Evidence:
     """Evidence; a picture over MAX_PICTURE bytes is refused."""
     if len(message.picture) > MAX_PICTURE:
-        raise MalformedMessage(
-            f"Evidence.picture has {len(message.picture)} bytes; at most {MAX_PICTURE} may travel."
-        )
+        raise MalformedMessage(f"Evidence.picture has {len(message.picture)} bytes; at most {MAX_PICTURE} may travel.")
     start, end = moment(message, "start_time"), moment(message, "end_time")
     ordered(start, end, "Evidence")
     return m.Evidence(

@@ -30,9 +30,7 @@ def parse(kind: type[M], data: bytes) -> M:
     try:
         return kind.FromString(data)
     except DecodeError as error:
-        raise MalformedMessage(
-            f"These {len(data)} bytes are no {kind.__name__}; the sender is broken."
-        ) from error
+        raise MalformedMessage(f"These {len(data)} bytes are no {kind.__name__}; the sender is broken.") from error
 
 
 def timestamp(seconds: float) -> Timestamp:
@@ -57,9 +55,7 @@ def moment(message: Message, field: str) -> float:
     """A required Timestamp field as Unix seconds."""
     found = optional_moment(message, field)
     if found is None:
-        raise MalformedMessage(
-            f"{message.DESCRIPTOR.name}.{field} is not set; the sender must set it.", field=field
-        )
+        raise MalformedMessage(f"{message.DESCRIPTOR.name}.{field} is not set; the sender must set it.", field=field)
     return found
 
 
@@ -118,7 +114,5 @@ def enum_of(kind: type[E], enum: Any, value: int, field: str) -> E:  # noqa: ANN
     prefix = enum.DESCRIPTOR.values[0].name.removesuffix("UNSPECIFIED")
     known = enum.DESCRIPTOR.values_by_number.get(value)
     if known is None or value == 0:
-        raise MalformedMessage(
-            f"{field} is {'not set' if value == 0 else value}; name one of {enum.keys()[1:]}."
-        )
+        raise MalformedMessage(f"{field} is {'not set' if value == 0 else value}; name one of {enum.keys()[1:]}.")
     return kind[known.name.removeprefix(prefix)]
