@@ -1,0 +1,97 @@
+"""`foveate ask` and `foveate explain`.
+
+In: a question on the command line. Out: how it is being answered, the answer and its evidence pictures.
+Knows nothing of how a question is placed: that is the router's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveate import messages as m
+from foveate.cli import as_json as to_json
+from foveate.cli import asking, endpoints, evidence, showing
+from foveate.cli.options import CANNOT_TELL, AsJson, Data, Router, console, finish, print_json
+
+EXIT = {m.Outcome.ANSWERED: 0, m.Outcome.REFUSED: 3, m.Outcome.CANNOT_TELL: CANNOT_TELL}
+
+
+def ask(
+    text: Annotated[str, typer.Argument(metavar="QUESTION", help="Plain English, in quotes.")],
+    device: Annotated[list[str] | None, typer.Option(help="Look only at this device (repeatable).")] = None,
+    site: Annotated[list[str] | None, typer.Option(help="Look only at this site (repeatable).")] = None,
+    since: Annotated[str | None, typer.Option(help="From when: 10m, 2h, or ISO 8601.")] = None,
+    until: Annotated[str | None, typer.Option(help="Until when: 10m, 2h, or ISO 8601.")] = None,
+    deadline: Annotated[float | None, typer.Option(help="Seconds within which the answer is needed.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Most that the answer may cost, in US dollars.")] = None,
+    min_confidence: Annotated[float | None, typer.Option(help="Below this (0 to 1) say 'cannot tell'.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for evidence pictures (default: evidence/ in the data directory).")
+    ] = None,
+    router: Router = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a question in plain English; it is answered where that is fast, cheap and allowed.
+
+    Example: foveate ask "when did a car first appear?" --device cam-1 --json
+
+    Exit code: 0 answered, 3 refused by a residency rule, 5 cannot tell, 2 bad input, 4 unknown device or site.
+    """
+
+    async def work() -> int:
+        question = asking.question(
+            text,
+            scope=m.Scope(tuple(device or ()), tuple(site or ()), asking.moment(since), asking.moment(until)),
+            constraints=m.Constraints(deadline, max_cost, min_confidence),
+        )
+        target = endpoints.endpoint("router", given=router, data=data)
+        return await _ask(question, target=target, folder=_folder(pictures, data), as_json=as_json)
+
+    finish(work(), as_json=as_json)
+
+
+async def _ask(question: m.Question, *, target: str, folder: Path, as_json: bool) -> int:
+    screen = console()
+    if not as_json:
+        showing.heading(screen, question.text)
+    async for item in asking.ask(target, question):
+        if isinstance(item, m.QuestionRecord):
+            images = await asyncio.to_thread(evidence.write_pictures, item, folder)
+            if as_json:
+                print_json(to_json.question(item, images=images))
+            else:
+                showing.record(screen, item, images=images)
+            return EXIT[item.answer.outcome]
+        if not as_json:
+            showing.happening(screen, item)
+    raise asking.Unreachable("The router ended the call without an answer; see its log.")
+
+
+def explain(
+    question_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a question, or its first 8 characters.")],
+    router: Router = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain how a question was placed: what was considered, refused and tried, with the reason of each.
+
+    Example: foveate explain 019c2f7e
+    """
+
+    async def work() -> None:
+        record = await asking.recorded(endpoints.endpoint("router", given=router, data=data), question_id)
+        if as_json:
+            print_json(to_json.question(record))
+        else:
+            showing.explanation(console(), record)
+
+    finish(work(), as_json=as_json)
+
+
+def _folder(given: Path | None, data: Path | None) -> Path:
+    return given if given is not None else endpoints.data_directory(data) / "evidence"

@@ -1,0 +1,178 @@
+"""What a person sees in the terminal: plans, steps, answers, devices and events, as they happen.
+
+In: dataclasses of `messages.py`. Out: lines on a rich console; wide and narrow terminals both read well.
+Knows nothing of where the dataclasses came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from foveate import messages as m
+from foveate.cli.asking import Happening
+from foveate.wire import utc
+
+_STATE = {
+    m.StepState.ANSWERED: ("green", "✓"),
+    m.StepState.UNSURE: ("yellow", "↑"),
+    m.StepState.FAILED: ("red", "✗"),
+    m.StepState.SKIPPED: ("bright_black", "·"),
+}
+_OUTCOME = {
+    m.Outcome.ANSWERED: ("green", "answer"),
+    m.Outcome.REFUSED: ("red", "refused"),
+    m.Outcome.CANNOT_TELL: ("yellow", "cannot tell"),
+}
+
+
+def money(usd: float) -> str:
+    """US dollars with as many digits as a small price needs."""
+    return "$0" if usd == 0 else f"${usd:.6f}" if usd < 0.01 else f"${usd:.4f}"
+
+
+def clock(seconds: float) -> str:
+    """A moment as the time of day in UTC."""
+    return f"{utc(seconds):%H:%M:%S}"
+
+
+def line(console: Console, head: str, body: str, *, style: str = "bright_black") -> None:
+    """One line: a short head in a column of its own, then the body, wrapped under itself."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=11, justify="right", style=style)
+    grid.add_column(ratio=1, overflow="fold")
+    grid.add_row(head, Text.from_markup(body))
+    console.print(grid)
+
+
+def heading(console: Console, text: str, *, number: int | None = None) -> None:
+    """The question itself."""
+    console.print()
+    console.print(f"[bold]{f'{number}  ' if number is not None else ''}{escape(text)}[/bold]")
+
+
+def happening(console: Console, item: Happening) -> None:
+    """One thing on the way to an answer; the record itself is `record`'s."""
+    match item:
+        case m.Plan():
+            _plan(console, item)
+        case m.Step():
+            _step(console, item)
+        case m.Answer():
+            line(
+                console, "so far", f"{escape(item.text)} [bright_black]confidence {item.confidence:.2f}[/bright_black]"
+            )
+        case m.QuestionRecord():
+            pass
+
+
+def _plan(console: Console, plan: m.Plan) -> None:
+    line(console, "understood", escape(plan.understanding.reason))
+    way = " → ".join(_where(p.placement) for p in plan.placements) or "nothing may or can answer"
+    line(console, "plan", f"[bold]{escape(way)}[/bold] [bright_black]{escape(plan.reason)}[/bright_black]")
+    for entry in plan.left_out:
+        line(console, "left out", escape(entry), style="yellow")
+    for rejected in plan.rejected:
+        if rejected.rule:
+            line(console, "not allowed", f"{_where(rejected.placement)}: {escape(rejected.reason)}", style="yellow")
+
+
+def _step(console: Console, step: m.Step) -> None:
+    colour, mark = _STATE[step.state]
+    figures = f"confidence {step.confidence:.2f}, {step.latency_s * 1000:.0f} ms, {money(step.cost_usd)}"
+    if step.state in (m.StepState.FAILED, m.StepState.SKIPPED):
+        figures = step.state.value
+    line(
+        console,
+        f"{mark} {step.placement.tier.value}",
+        f"{escape(_where(step.placement))} [bright_black]{figures}[/bright_black]: {escape(step.reason)}",
+        style=colour,
+    )
+
+
+def _where(placement: m.Placement) -> str:
+    return f"{placement.tier.value} {placement.node} from {placement.representation.name}"
+
+
+def record(console: Console, item: m.QuestionRecord, *, images: Sequence[str | None] = ()) -> None:
+    """The answer with its evidence, time and cost."""
+    answer = item.answer
+    colour, head = _OUTCOME[answer.outcome]
+    line(console, head, f"[bold {colour}]{escape(answer.text)}[/bold {colour}]", style=f"bold {colour}")
+    if answer.reason:
+        line(console, "because", escape(answer.reason))
+    figures = f"confidence {answer.confidence:.2f}, {item.latency_s * 1000:.0f} ms, {money(item.cost_usd)}"
+    line(console, "", f"[bright_black]{figures}, id {item.question.question_id}[/bright_black]")
+    paths = [*images, *([None] * len(answer.evidence))]
+    for found, path in list(zip(answer.evidence, paths, strict=False))[:4]:
+        line(console, "evidence", _evidence(found) + (f" → {escape(path)}" if path else ""), style="cyan")
+
+
+def _evidence(item: m.Evidence) -> str:
+    seen = ", ".join(f"{s.label} {s.score:.2f}" for s in item.sightings[:4]) or "no box"
+    offset = f" ({item.media_offset:.1f} s into its source)" if item.media_offset is not None else ""
+    span = clock(item.start) if item.end - item.start < 0.5 else f"{clock(item.start)}-{clock(item.end)}"
+    return escape(f"{item.device_id} {span} UTC{offset}: {seen} [{item.representation.name}]")
+
+
+def explanation(console: Console, item: m.QuestionRecord) -> None:
+    """The whole way of a question, as a tree with the reason of each branch."""
+    understanding = item.plan.understanding
+    tree = Tree(f"[bold]{escape(item.question.text)}[/bold]")
+    tree.add(f"understood: {escape(understanding.reason)}")
+    considered = tree.add("considered")
+    for planned in item.plan.placements:
+        figures = f"expects {planned.confidence:.2f}, {planned.latency_q95_s * 1000:.0f} ms, {money(planned.cost_usd)}"
+        considered.add(f"[green]{_where(planned.placement)}[/green] {figures}: {escape(planned.reason)}")
+    for rejected in item.plan.rejected:
+        colour = "red" if rejected.rule else "yellow"
+        considered.add(f"[{colour}]{_where(rejected.placement)}[/{colour}] {escape(rejected.reason)}")
+    for entry in item.plan.left_out:
+        considered.add(f"[red]left out[/red] {escape(entry)}")
+    tree.add(f"order: {escape(item.plan.reason)}")
+    tried = tree.add("tried")
+    for step in item.steps:
+        colour, mark = _STATE[step.state]
+        figures = f"confidence {step.confidence:.2f}, {step.latency_s * 1000:.0f} ms, {money(step.cost_usd)}"
+        where = f"[{colour}]{mark} {_where(step.placement)}[/{colour}]"
+        tried.add(f"{where} {step.state.value}, {figures}: {escape(step.reason)}")
+    if not item.steps:
+        tried.add("nothing")
+    colour, head = _OUTCOME[item.answer.outcome]
+    tree.add(f"[bold {colour}]{head}: {escape(item.answer.text)}[/bold {colour}] {escape(item.answer.reason)}")
+    console.print(tree)
+
+
+def devices(console: Console, items: Sequence[m.Device]) -> None:
+    """The cameras of the fleet as a table."""
+    table = Table(box=None, header_style="bold")
+    for name in ("device", "site", "region", "kind", "state", "seen", "events"):
+        table.add_column(name)
+    for item in items:
+        state = "[green]capturing[/green]" if item.online and item.capturing else "[yellow]idle[/yellow]"
+        if not item.online:
+            state = "[red]offline[/red]" if item.enrolled else "[bright_black]not joined[/bright_black]"
+        seen = clock(item.seen) if item.seen is not None else "never"
+        trouble = f" {escape(item.trouble)}" if item.trouble else ""
+        table.add_row(
+            item.device_id, item.site_id, item.region, item.kind.value, state + trouble, seen, str(item.events)
+        )
+    console.print(table)
+
+
+def events(console: Console, items: Sequence[m.Event]) -> None:
+    """Remembered events as a table, newest first."""
+    table = Table(box=None, header_style="bold")
+    for name in ("start (UTC)", "seconds", "device", "what", "score", "trigger", "id"):
+        table.add_column(name)
+    for item in items:
+        what = ", ".join(found.label for found in item.labels[:3]) or "-"
+        length = f"{item.end - item.start:.1f}" + ("…" if item.open else "")
+        start = f"{utc(item.start):%Y-%m-%d %H:%M:%S}"
+        table.add_row(start, length, item.device_id, what, f"{item.score:.2f}", item.trigger.value, item.event_id)
+    console.print(table)
