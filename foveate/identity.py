@@ -195,12 +195,12 @@ def edge_bridged_permissions(site: str) -> Permissions:
 def leaf_permissions(site: str) -> Permissions:
     """What a site's leaf link may carry, seen from the hub, which enforces it.
 
-    Towards the hub: replies, and the hub's own sourcing of the site's streams (`$JS.S`, `$JSC.R`: random
-    names that the hub chose and nobody can list). From the hub: the router's requests to this site, the API
+    Towards the hub: heartbeats, replies, and the hub's own sourcing of the site's streams (`$JS.S`, `$JSC.R`:
+    random names that the hub chose and nobody can list). From the hub: the router's requests to this site, the API
     of this site's JetStream domain and flow control. Another site's subjects pass in neither direction.
     """
     return Permissions(
-        publish_allow=("_INBOX.>", "$JS.S.*", "$JSC.R.*", "$JS.FC.>"),
+        publish_allow=(subjects.out_presence(site), "_INBOX.>", "$JS.S.*", "$JSC.R.*", "$JS.FC.>"),
         subscribe_allow=(
             f"{subjects.ROOT}.site.{site}.>",
             f"$JS.{subjects.domain(site)}.API.>",
@@ -218,6 +218,18 @@ def hub_permissions() -> Permissions:
         subscribe_allow=(*everything, "_INBOX.>"),
         responses=_RESPONSES,
     )
+
+
+def checked_public_key(public: str, role: Role) -> str:
+    """The public key itself when it is an nkey of that role; else InvalidInput."""
+    try:
+        _raw_public(public)
+    except (ValueError, binascii.Error) as error:
+        raise InvalidInput("That is no nkey; give the public half of the key, as it was made.") from error
+    letter = role.name[0]
+    if not public.startswith(letter):
+        raise InvalidInput(f"That nkey is not of a {role.name.lower()}; give the one that starts with {letter}.")
+    return public
 
 
 def credentials_file(jwt: str, seed: str) -> str:
