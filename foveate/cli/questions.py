@@ -16,6 +16,7 @@ from foveate import messages as m
 from foveate.cli import as_json as to_json
 from foveate.cli import asking, endpoints, evidence, showing
 from foveate.cli.options import CANNOT_TELL, AsJson, Data, Router, console, finish, print_json
+from foveate.errors import Unreachable
 
 EXIT = {m.Outcome.ANSWERED: 0, m.Outcome.REFUSED: 3, m.Outcome.CANNOT_TELL: CANNOT_TELL}
 
@@ -69,7 +70,7 @@ async def _ask(question: m.Question, *, target: str, folder: Path, as_json: bool
             return EXIT[item.answer.outcome]
         if not as_json:
             showing.happening(screen, item)
-    raise asking.Unreachable("The router ended the call without an answer; see its log.")
+    raise Unreachable("The router ended the call without an answer; see its log.")
 
 
 def explain(
