@@ -180,6 +180,12 @@ class Memory:
             rows = (await connection.execute(query)).all()
         return tuple((_event(row.document), 1.0 - float(row.distance)) for row in rows)
 
+    async def devices(self, *, start: float | None = None, end: float | None = None) -> frozenset[str]:
+        """The devices of which at least one event is remembered in the span."""
+        query = select(_C.device_id).where(*_where(device_ids=None, labels=(), start=start, end=end)).distinct()
+        async with self.transaction() as connection:
+            return frozenset((await connection.scalars(query)).all())
+
     async def counts(self) -> dict[str, int]:
         """How many events of each device are remembered."""
         query = select(_C.device_id, func.count(literal(1))).group_by(_C.device_id)
@@ -190,13 +196,14 @@ class Memory:
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """One transaction; a database that is gone or full raises Unreachable or OutOfSpace, so that work comes again."""
-    with _translated():
+    with translated():
         async with engine.begin() as connection:
             yield connection
 
 
 @contextmanager
-def _translated() -> Any:  # noqa: ANN401  a context manager's own type says nothing here
+def translated() -> Any:  # noqa: ANN401  a context manager's own type says nothing here
+    """Turns what PostgreSQL and its client raise inside the block into errors of `errors.py`."""
     try:
         yield
     except DBAPIError as error:

@@ -1,0 +1,80 @@
+"""The embedded default's answer from what is remembered: extractive, from FACTS, and EMBEDDING for unnamed things.
+
+In: a placed question, the memory and, for subjects without a detector's name, a text encoder. Out: an `Answer` that
+cites its events and says how unsure it is. It is no VLM: presence, count and find only, the rest is "cannot tell".
+It moves no picture and asks no device. Next: the edge's `answer.py`, which looks closer, and the cloud's `reason`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from foveate.facts import LOST_S, MOST_EVENTS, Heard, cannot_tell, from_events
+from foveate.likeness import from_likeness
+from foveate.memory import Memory
+from foveate.messages import Answer, AnswerRequest, Embedding, Pick, Representation, Task
+
+TASKS = (Task.PRESENCE, Task.COUNT, Task.FIND)
+
+# Picture vectors (ConSE) live in the space of the sentence model that their classes were written in.
+_PICTURES_OF = {"minilm-l6-v2@1": "conse-lite0-minilm@1"}
+
+
+class Sentences(Protocol):
+    """Whatever puts sentences into the space of the pictures; `foveate.text.TextEncoder` does."""
+
+    @property
+    def model_tag(self) -> str:
+        """`name@revision`."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Any:  # noqa: ANN401  an array; numpy stays out of this module
+        """n × d, unit length; blocking."""
+        ...
+
+
+async def recall(request: AnswerRequest, memory: Memory, text: Sentences | None) -> Answer:
+    """The answer that memory alone can give; never raises for what it does not know.
+
+    Raises Unreachable when the database is gone.
+    """
+    wanted = request.understanding
+    if wanted.task not in TASKS:
+        reason = f"the embedded default answers presence, count and find; {wanted.task} needs a VLM"
+        return cannot_tell(request, reason)
+    if not wanted.labels:
+        return await _by_meaning(request, memory, text)
+    # What is going on now was last reported a little before now.
+    start = min(wanted.start, request.question.ask_time - LOST_S) if wanted.now else wanted.start
+    events = await memory.select(
+        device_ids=request.device_ids,
+        labels=wanted.labels,
+        start=start,
+        end=wanted.end,
+        limit=MOST_EVENTS,
+        newest_first=wanted.pick is not Pick.FIRST,
+    )
+    heard = Heard(await memory.devices(), await memory.devices(start=start, end=wanted.end))
+    return from_events(request, events, heard)
+
+
+async def _by_meaning(request: AnswerRequest, memory: Memory, text: Sentences | None) -> Answer:
+    wanted = request.understanding
+    unnamed = f"the detector has no name for {wanted.subject!r}"
+    space = _PICTURES_OF.get(text.model_tag) if text else None
+    if text is None or space is None or request.placement.representation < Representation.EMBEDDING:
+        return cannot_tell(request, f"{unnamed}, and no embeddings may be compared here")
+    if wanted.task is Task.COUNT:
+        return cannot_tell(request, f"{unnamed}, and likeness cannot count")
+    prompt = f"a photo of a {wanted.subject}" if wanted.subject else request.question.text
+    vector = (await asyncio.to_thread(text.encode, [prompt]))[0]
+    found = await memory.nearest(
+        Embedding(space, tuple(map(float, vector))),
+        device_ids=request.device_ids,
+        start=wanted.start,
+        end=wanted.end,
+        limit=MOST_EVENTS,
+    )
+    return from_likeness(request, found)
