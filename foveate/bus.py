@@ -148,9 +148,13 @@ class Bus:
         while not stop.is_set():
             try:
                 subscription = await self.jetstream.pull_subscribe("", durable, stream=stream, config=config)
-                while not stop.is_set():
-                    for message in await _fetch(subscription):
-                        await _dispose(message, handler, dead_letters)
+                try:
+                    while not stop.is_set():
+                        for message in await _fetch(subscription):
+                            await _dispose(message, handler, dead_letters)
+                finally:
+                    # What was fetched and not handled comes again; left subscribed, it would hold up close().
+                    await subscription.unsubscribe()
             except (TimeoutError, NatsError) as error:
                 if self.client.is_closed:
                     return
@@ -226,16 +230,26 @@ async def _fetch(subscription: JetStreamContext.PullSubscription) -> list[Msg]:
 async def _dispose(message: Msg, handler: Handler, dead_letters: DeadLetters) -> None:
     """Runs the handler and tells the server what became of the message."""
     try:
-        await handler(message.data)
+        if (letter := await _handled(message, handler)) is not None:
+            await dead_letters(letter)
+            await message.term()
+            return
     except TryAgain as error:
+        # From the handler, or from a dead-letter office that is closed: an undeliverable message is not lost either.
         logger.warning("will be delivered again: %s", error, extra={"subject": message.subject})
         await message.nak(delay=error.retry_after)
-    except Never as error:
-        await dead_letters(DeadLetter(message.subject, message.data, error.reason, error.message))
-        await message.term()
     except Exception:
         # A bug must not lose the message: it comes again, and the log says why.
         logger.exception("the handler broke", extra={"subject": message.subject})
         await message.nak(delay=5.0)
     else:
         await message.ack()
+
+
+async def _handled(message: Msg, handler: Handler) -> DeadLetter | None:
+    """Why the message can never be handled, None once it is."""
+    try:
+        await handler(message.data)
+    except Never as error:
+        return DeadLetter(message.subject, message.data, error.reason, error.message)
+    return None
