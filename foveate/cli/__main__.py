@@ -55,15 +55,22 @@ def _add_local(commands: typer.Typer) -> None:
     commands.command("demo")(demo.demo)
 
 
+def _print_version(asked: bool) -> None:
+    if not asked:
+        return
+    try:
+        typer.echo(version("foveate"))
+    except PackageNotFoundError:
+        typer.echo("unknown: not installed")
+    raise typer.Exit
+
+
 def _version(
-    show: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    show: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    if show:
-        try:
-            typer.echo(version("foveate"))
-        except PackageNotFoundError:
-            typer.echo("unknown: not installed")
-        raise typer.Exit
+    del show  # its callback has acted already
 
 
 def main() -> None:

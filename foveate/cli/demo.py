@@ -138,14 +138,14 @@ def choose(noticed: dict[str, tuple[m.Event, ...]]) -> list[Prompt]:
     return [
         Prompt("Is there a person in view of body-1 now?", "answered on the device", ("body-1",)),
         Prompt(
-            f"When did a {fixed} first appear on fixed-1?", "answered at an edge, after pulling a clip", ("fixed-1",)
+            f"When did {_a(fixed)} first appear on fixed-1?", "answered at an edge, after pulling a clip", ("fixed-1",)
         ),
         Prompt(
-            f"Was there {_article(absent)} {absent} on any camera?",
+            f"Was there {_a(absent)} on any camera?",
             "escalated from an edge to the cloud: one site cannot be sure about all",
         ),
         Prompt(
-            f"When did a {body} first appear on body-1?",
+            f"When did {_a(body)} first appear on body-1?",
             "served from a lesser representation: a rule keeps the body camera's faces on it",
             ("body-1",),
         ),
@@ -164,8 +164,8 @@ def _subject(events: Sequence[m.Event], *, but: str) -> str:
     return counts.most_common(1)[0][0] if counts else "person"
 
 
-def _article(noun: str) -> str:
-    return "an" if noun[0] in "aeiou" else "a"
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 async def _warm_up(endpoints: dict[str, str], screen: Console) -> None:
