@@ -58,6 +58,11 @@ class FleetKeys:
     fleet: KeyPair
     sites: dict[str, SiteKeys]
 
+    @property
+    def local_directory(self) -> Path:
+        """Where `<site>.local.nk` lie, and nothing else: the keys with which the cloud lets devices join."""
+        return self.directory / "local"
+
     def credentials(self, name: str) -> Path:
         """Where the `.creds` of `cloud`, `router`, `<site>.edge.local`, `<site>.edge.bridged` lie."""
         return self.directory / f"{name}.creds"
@@ -103,7 +108,7 @@ def load_keys(directory: Path, *, sites: tuple[str, ...]) -> FleetKeys:
         system=key("system", Role.ACCOUNT),
         fleet=key("fleet", Role.ACCOUNT),
         sites={
-            site: SiteKeys(local=key(f"{site}.local", Role.ACCOUNT), bridged=key(f"{site}.bridged", Role.ACCOUNT))
+            site: SiteKeys(local=key(f"local/{site}.local", Role.ACCOUNT), bridged=key(f"{site}.bridged", Role.ACCOUNT))
             for site in sites
         },
     )

@@ -19,16 +19,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from foveate import identity
-from foveate.errors import NotReady, Unreachable
+from foveate.errors import InvalidInput, NotReady, Unreachable
 
 HOST = "127.0.0.1"
 USER = "foveate"
+FAST_SHUTDOWN = signal.SIGINT
 _INSTALL = "run `pip install foveate[local]`"
 _SETTINGS = {
     "listen_addresses": HOST,
@@ -80,49 +83,67 @@ def find_postgres() -> Path:
     return max(installs, key=_major).parent
 
 
-def prepare(binaries: Path, *, home: Path, port: int) -> Postgres:
-    """A cluster that is ready to be served: made the first time, cleared of what a killed server left.
+def at(binaries: Path, *, home: Path, port: int) -> Postgres:
+    """The cluster in `home`, whether it exists yet or not; its password is made the first time and kept.
 
-    Blocks for about a second the first time. Raises NotReady when the cluster is of another PostgreSQL version
-    or when root has nobody to run it as.
+    Raises NotReady when root has nobody to run it as.
     """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     secret = home.parent / "keys" / "postgres.password"
     if not secret.exists():
         identity.write_secret(secret, secrets.token_urlsafe(24))
-    runner = _runner(binaries, home)
-    server = Postgres(
-        binaries=binaries, home=home, port=port, password=secret.read_text(encoding="ascii"), runner=runner
-    )
+    password = secret.read_text(encoding="ascii")
+    return Postgres(binaries=binaries, home=home, port=port, password=password, runner=_runner(binaries, home))
+
+
+def prepare(server: Postgres) -> None:
+    """Make the cluster the first time, or clear it of what a killed server left; blocks, the first time a second.
+
+    Raises NotReady when the cluster is of another PostgreSQL version.
+    """
     if server.data.exists():
         _refuse_other_version(server)
         end_leftovers(server.data)
     else:
         _make_cluster(server)
-    return server
 
 
 def accepts(server: Postgres) -> bool:
     """Whether the server answers a query now; blocks at most two seconds."""
     try:
-        with psycopg.connect(_url(server, "postgres"), connect_timeout=2) as connection:
+        with psycopg.connect(server.url("postgres").replace("+psycopg", "", 1), connect_timeout=2) as connection:
             connection.execute("select 1")
     except psycopg.OperationalError:
         return False
     return True
 
 
-def create_database(server: Postgres, name: str) -> None:
-    """Make the database `name` with the extension `vector`, unless it is there already; blocks."""
+def create_database(url: str) -> None:
+    """Make the database that a SQLAlchemy URL names, with the extension `vector`, unless it is there; blocks."""
+    target = conninfo_to_dict(url.replace("+psycopg", "", 1))
+    name = str(target["dbname"])
     try:
-        with psycopg.connect(_url(server, "postgres"), autocommit=True) as connection:
+        with psycopg.connect(make_conninfo(**target | {"dbname": "postgres"}), autocommit=True) as connection:
             found = connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone()
             if not found:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        with psycopg.connect(_url(server, name), autocommit=True) as connection:
+        with psycopg.connect(make_conninfo(**target), autocommit=True) as connection:
             connection.execute("create extension if not exists vector")
     except psycopg.OperationalError as error:
-        raise Unreachable(f"PostgreSQL did not make the database {name} ({error}); try again.") from error
+        raise Unreachable(f"PostgreSQL did not make the database {name} ({_line(error)}); try again.") from error
+    except psycopg.Error as error:
+        raise NotReady(
+            f"PostgreSQL refused to make the database {name} with pgvector ({_line(error)}); put that right there.",
+            reason="DATABASE",
+        ) from error
+
+
+def external_url(prefix: str, name: str) -> str:
+    """The SQLAlchemy URL of the database `name` at a server of the user's; `prefix` ends in what names start with."""
+    parts = urlsplit(prefix)
+    if parts.scheme not in {"postgresql", "postgres", "postgresql+psycopg"} or not parts.hostname:
+        raise InvalidInput("FOVEATE_UP_DATABASE_URL is no PostgreSQL URL; write postgresql://user:password@host/.")
+    return urlunsplit(parts._replace(scheme="postgresql+psycopg", path=f"{parts.path or '/'}{name}"))
 
 
 def end_leftovers(data: Path) -> None:
@@ -230,8 +251,8 @@ def _open_to_all(path: Path) -> bool:
     return all(place.stat().st_mode & 0o001 for place in (path.resolve(), *path.resolve().parents))
 
 
-def _url(server: Postgres, database: str) -> str:
-    return server.url(database).replace("+psycopg", "", 1)
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _major(binary: Path) -> int:
