@@ -28,6 +28,7 @@ from foveate.v1 import fleet_service_pb2 as fleet_pb
 from foveate.v1.fleet_service_pb2_grpc import FleetServiceStub
 from foveate.wire.fleet import device_to, site_to
 
+_LOCAL_POLICY = Path(__file__).with_name("local_policy.yaml")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -274,7 +275,6 @@ def _device_env(layout: Layout, device: DevicePlan, home: Path) -> dict[str, str
 
 
 def _env(layout: Layout, app: str, **values: str) -> dict[str, str]:
-    if layout.plan.policy is not None and app != "DEVICE":
-        values["POLICY"] = str(layout.plan.policy)
+    values["POLICY"] = str(layout.plan.policy or _LOCAL_POLICY)
     Path(values["DATA_DIR"]).mkdir(parents=True, exist_ok=True, mode=0o700)
     return {f"FOVEATE_{app}_{name}": value for name, value in values.items()}

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from foveate import identity, subjects
+from foveate import identity, residency, subjects
 from foveate.errors import AlreadyExists, BadVideo, InvalidInput, NotFound
 from foveate.messages import DeviceKind
 
@@ -51,7 +51,7 @@ class DevicePlan:
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """All of a fleet; `policy` is the residency policy's file, None for the one that an empty file means."""
+    """All of a fleet; `policy` is the residency policy's file, None for `local_policy.yaml`."""
 
     sites: tuple[SitePlan, ...]
     devices: tuple[DevicePlan, ...]
@@ -105,8 +105,8 @@ def plan_from_videos(
 def validated(plan: FleetPlan) -> FleetPlan:
     """The plan with absolute paths, once everything in it is usable.
 
-    Raises InvalidInput for a bad name, speed or policy file, AlreadyExists for a name used twice, NotFound for a
-    device at an unknown site and BadVideo for a file that is missing or empty.
+    Raises InvalidInput for a bad name, speed or policy, NotFound for an unknown site or a missing policy,
+    AlreadyExists for a name used twice and BadVideo for a file that is missing or empty.
     """
     if not plan.sites or not plan.devices:
         raise InvalidInput("A fleet plan needs at least one site and one device; add them to the file.")
@@ -119,8 +119,8 @@ def validated(plan: FleetPlan) -> FleetPlan:
     _refuse_twice((site.name for site in plan.sites), what="site")
     _refuse_twice((device.id for device in plan.devices), what="device")
     policy = plan.policy.absolute() if plan.policy else None
-    if policy is not None and not policy.is_file():
-        raise InvalidInput(f"There is no policy file {policy}; correct `policy` in the plan.", path=str(policy))
+    if policy is not None:
+        residency.load(policy)
     return replace(plan, devices=tuple(_with_source(device) for device in plan.devices), policy=policy)
 
 

@@ -22,12 +22,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foveate import errors
 from foveate.cli import children, fleet_plan, layout, nats_servers, postgres, run_state
 from foveate.cli.fleet_plan import EngineSettings, FleetPlan
 from foveate.cli.layout import Layout
 from foveate.cli.run_state import RunState
 from foveate.cli.supervise import ChildSpec, StageEvent, Supervisor
-from foveate.errors import AlreadyExists, FoveateError, NotReady, from_wire
+from foveate.errors import AlreadyExists, FoveateError, NotReady
 from foveate.telemetry import log_to_stderr
 
 logger = logging.getLogger(__name__)
@@ -272,7 +273,7 @@ async def _follow(process: subprocess.Popen[bytes], data_dir: Path, progress: Pr
             if state.state in _UP:
                 return state
             if state.state == "failed" and code is not None:
-                raise from_wire(reason=state.error, message=state.trouble, metadata={}, retry_after=0.0)
+                raise getattr(errors, state.error, NotReady)(state.trouble)
         if code is not None:
             log = data_dir / "logs" / "fleet.log"
             raise NotReady(f"The fleet's own process ended with exit code {code}; its log is {log}.")
@@ -296,7 +297,7 @@ def _record_failure(data_dir: Path, error: FoveateError) -> None:
                 create_time=run_state.create_time_of(os.getpid()),
                 state="failed",
                 trouble=error.message,
-                error=error.reason,
+                error=type(error).__name__,
             )
             run_state.write(state, data_dir / "run.json")
 

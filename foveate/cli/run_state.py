@@ -44,7 +44,10 @@ class ChildState:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """The fleet: `state` is starting, healthy, degraded, stopping, stopped or failed (then `trouble` says why)."""
+    """The fleet: `state` is starting, healthy, degraded, stopping, stopped or failed.
+
+    When it failed, `trouble` is the sentence and `error` the name of its class in `errors.py`.
+    """
 
     pid: int
     create_time: float

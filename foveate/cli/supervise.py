@@ -310,8 +310,8 @@ class Supervisor:
     def _fleet(self, state: str, error: FoveateError | None = None) -> None:
         if state == self._run.state:
             return
-        text, reason = (error.message, error.reason) if error else ("", "")
-        self._run = replace(self._run, state=state, trouble=text, error=reason)
+        text, kind = (error.message, type(error).__name__) if error else ("", "")
+        self._run = replace(self._run, state=state, trouble=text, error=kind)
         self._write()
         self._progress(StageEvent("fleet", state, time.monotonic() - self._began, text))
 

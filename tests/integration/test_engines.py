@@ -426,6 +426,27 @@ async def test_a_port_that_was_asked_for_and_is_taken_gets_one_sentence(
         await start(tmp_path / "other")
 
 
+async def test_a_fleet_in_the_background_hands_its_error_back(
+    fleet: RunningFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = fleet.endpoints["nats-hub"].rpartition(":")[2]
+    monkeypatch.setenv("FOVEATE_UP_ROUTER_PORT", taken)
+    with pytest.raises(NotReady, match=f"Port {taken} on 127.0.0.1, meant for router"):
+        await local.detach(plan(), data_dir=tmp_path / "other", progress=lambda _: None)
+    state = local.status(tmp_path / "other")
+    assert state is not None
+    assert state.state == "failed"
+    assert state.error == "NotReady"
+    assert not await local.down(tmp_path / "other")
+
+
+async def test_a_directory_without_a_fleet_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(NotReady, match="foveate up --video PATH"):
+        await local.up(None, data_dir=tmp_path, progress=lambda _: None, specs=children.engines)
+    assert local.status(tmp_path) is None
+    assert not await local.down(tmp_path)
+
+
 async def test_an_external_hub_and_database_replace_the_embedded_ones(
     fleet: RunningFleet, clients: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
