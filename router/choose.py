@@ -1,0 +1,128 @@
+"""In which order to try what the filter let through: every ordered subset is weighed exactly.
+
+The model has two points: a placement's answer turns out sure (confidence SURE) or unsure (GUESS), with the chance that
+makes its expected confidence come true. One question is hard or easy for all tiers alike, so after an unsure answer
+every chance shrinks by the correlation rho; a lesser form of footage that the same node already looked at adds
+nothing. Expected loss of a path: what each step costs times the chance to reach it, plus w times the error left.
+It knows no residency: only what may be tried comes in. `settle` is next and uses the same `chance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from foveate.messages import Placement, Representation
+from router.candidates import Candidate
+from router.policy import GUESS, SURE, PlacementPolicy
+
+LONGEST = 5
+"""Placements of a plan at most; a fifth is reached about once in a thousand questions."""
+WIDEST = 8
+"""Candidates that are weighed; of more, those with the least expected loss alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Placements in order; `loss` is in expected US dollars, errors and waiting included."""
+
+    candidates: tuple[Candidate, ...] = ()
+    loss: float = float("inf")
+
+
+def chance(candidate: Candidate, *, tried: Sequence[Placement], sureness: float, policy: PlacementPolicy) -> float:
+    """Chance that its answer turns out sure, when earlier answers left us `sureness` (0 unsure to 1 sure)."""
+    alone = min(1.0, max(0.0, (candidate.confidence - GUESS) / (SURE - GUESS)))
+    if any(_sees_no_more(candidate.placement, earlier) for earlier in tried):
+        return 0.0
+    return alone * (1.0 - policy.correlation * (1.0 - sureness)) if tried else alone
+
+
+def price(candidate: Candidate, policy: PlacementPolicy) -> float:
+    """What trying it costs in US dollars, the wait included."""
+    return candidate.cost_usd + policy.second_usd * candidate.latency_q95_s
+
+
+def choose(
+    candidates: Sequence[Candidate], *, policy: PlacementPolicy, seconds: float, usd: float
+) -> tuple[Candidate, ...]:
+    """The ordered subset, never empty when something fits, of least expected loss within seconds and US dollars.
+
+    Ties go to the shorter path and then to the names, so the same input always gives the same plan.
+    """
+    within = [c for c in candidates if c.latency_q95_s <= seconds and c.cost_usd <= usd]
+    alone = [(_extended(_Walk(), c, policy).loss(policy), c.cost_usd, c.placement, c) for c in within]
+    weighed = [entry[-1] for entry in sorted(alone, key=lambda entry: entry[:-1])[:WIDEST]]
+    search = _Search(weighed, policy=policy, seconds=seconds, usd=usd)
+    search.extend(_Walk())
+    return search.best.candidates
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """A path so far: the chance that it is still unsure, and the loss of the parts that ended."""
+
+    path: tuple[Candidate, ...] = ()
+    reach: float = 1.0
+    spent: float = 0.0
+    seconds: float = 0.0
+    usd: float = 0.0
+
+    def loss(self, policy: PlacementPolicy) -> float:
+        """Expected loss when the path ends here: what is still unsure stays a guess."""
+        return self.spent + self.reach * policy.error_usd * (1.0 - GUESS)
+
+
+def _extended(walk: _Walk, candidate: Candidate, policy: PlacementPolicy) -> _Walk:
+    tried = [earlier.placement for earlier in walk.path]
+    sure = chance(candidate, tried=tried, sureness=0.0, policy=policy)
+    ended = walk.reach * sure * policy.error_usd * (1.0 - SURE)
+    return replace(
+        walk,
+        path=(*walk.path, candidate),
+        reach=walk.reach * (1.0 - sure),
+        spent=walk.spent + walk.reach * price(candidate, policy) + ended,
+        seconds=walk.seconds + candidate.latency_q95_s,
+        usd=walk.usd + candidate.cost_usd,
+    )
+
+
+class _Search:
+    """Depth first over ordered subsets; a branch ends when even certainty for free could not beat the best."""
+
+    def __init__(self, candidates: Sequence[Candidate], *, policy: PlacementPolicy, seconds: float, usd: float) -> None:
+        self.best = Path()
+        self._candidates = candidates
+        self._policy = policy
+        self._seconds = seconds
+        self._usd = usd
+
+    def extend(self, walk: _Walk) -> None:
+        """Weighs every path that begins with this one."""
+        floor = walk.spent + walk.reach * self._policy.error_usd * (1.0 - SURE)
+        if len(walk.path) == LONGEST or floor >= self.best.loss:
+            return
+        for candidate in self._candidates:
+            if candidate in walk.path:
+                continue
+            longer = _extended(walk, candidate, self._policy)
+            if longer.seconds > self._seconds or longer.usd > self._usd:
+                continue
+            self._weigh(longer)
+            self.extend(longer)
+
+    def _weigh(self, walk: _Walk) -> None:
+        loss = walk.loss(self._policy)
+        if _key(walk.path, loss) < _key(self.best.candidates, self.best.loss):
+            self.best = Path(walk.path, loss)
+
+
+def _key(path: tuple[Candidate, ...], loss: float) -> tuple[float, int, tuple[Placement, ...]]:
+    return loss, len(path), tuple(candidate.placement for candidate in path)
+
+
+def _sees_no_more(placement: Placement, earlier: Placement) -> bool:
+    """Whether this is footage that the same node already looked at in the same or a more telling form."""
+    footage = placement.representation >= Representation.REDACTED_FRAMES
+    same = (placement.tier, placement.node) == (earlier.tier, earlier.node)
+    return same and footage and earlier.representation >= placement.representation

@@ -1,0 +1,252 @@
+"""9 place: what may be tried for a question, and in which order.
+
+In: a reading and a `Situation` (fleet, rules, limits left). Out: a `Placing`: the plan that people see, the candidates
+behind it, and how the question ends when there are none. Residency, capability, health, time and money filter, in this
+order, each with a reason in words; they are never weighed. `check` runs again before every step.
+It knows no answers; `choose` puts in order what is left and `settle` is next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from foveate.messages import (
+    Outcome,
+    Place,
+    Placement,
+    Plan,
+    PlannedPlacement,
+    Question,
+    RejectedPlacement,
+    Representation,
+    Task,
+    Tier,
+    Understanding,
+)
+from foveate.residency import ResidencyPolicy
+from router.candidates import Candidate, Expectations, candidates
+from router.choose import choose
+from router.scope import FleetView, InScope, in_scope, travels
+from router.understand import Reading
+
+_PIXELS = (Representation.REDACTED_FRAMES, Representation.FRAMES, Representation.CLIP)
+_FROM_FACTS = (Task.PRESENCE, Task.COUNT, Task.FIND, Task.COMPARE, Task.SUMMARISE, Task.EXTRACT)
+_BY_LABEL = (Task.PRESENCE, Task.COUNT, Task.FIND)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What holds right now: the fleet, the rules, where the router and its cloud stand, and what is left to spend."""
+
+    view: FleetView
+    residency: ResidencyPolicy
+    here: Place
+    expectations: Expectations
+    seconds_left: float
+    usd_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A candidate that may not be tried; `capable` tells whether its node could have answered it at all.
+
+    `rule` may be empty although residency decided: what no rule mentions stays on the device.
+    """
+
+    placement: Placement
+    reason: str
+    rule: str = ""
+    capable: bool = True
+    by_residency: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a question ends that has nothing to try."""
+
+    outcome: Outcome
+    reason: str
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """A plan with the candidates behind it: `allowed` in order of the plan, then the others that may be tried.
+
+    `ending` is None unless nothing may be tried.
+    """
+
+    plan: Plan
+    order: tuple[Candidate, ...]
+    allowed: tuple[Candidate, ...]
+    scope: InScope
+    ending: Ending | None = None
+
+
+def destinations(question: Question, here: Place) -> tuple[Place, ...]:
+    """All places that an answer passes: this router, and where the asker is."""
+    return (here, question.asker) if question.asker is not None else (here,)
+
+
+def place(question: Question, reading: Reading, situation: Situation) -> Placing:
+    """The placements for a question, filtered and put in order; NotFound for a scope that names nothing known."""
+    scope = in_scope(
+        situation.view,
+        question.scope,
+        mentioned=reading.device_ids,
+        policy=situation.residency,
+        destinations=destinations(question, situation.here),
+    )
+    understanding = reading.understanding
+    allowed: list[Candidate] = []
+    rejected: list[Rejection] = []
+    if scope.devices:
+        for candidate in candidates(understanding, scope.devices, cloud=situation.here):
+            checked = check(candidate, understanding, situation)
+            if isinstance(checked, Candidate):
+                allowed.append(checked)
+            else:
+                rejected.append(checked)
+    policy = situation.expectations.policy
+    order = choose(allowed, policy=policy, seconds=situation.seconds_left, usd=situation.usd_left)
+    others = [c for c in allowed if c.placement not in {chosen.placement for chosen in order}]
+    ending = None if order else _ending(scope, rejected)
+    spare = [Rejection(c.placement, "it may be tried, but would gain less than it costs") for c in others]
+    plan = Plan(
+        question_id=question.question_id,
+        understanding=understanding,
+        placements=tuple(_planned(candidate, index) for index, candidate in enumerate(order)),
+        rejected=tuple(RejectedPlacement(r.placement, r.reason, r.rule) for r in (*rejected, *spare)),
+        reason=ending.reason if ending else _why(order),
+        left_out=tuple(str(left) for left in scope.left_out),
+    )
+    return Placing(plan=plan, order=order, allowed=(*order, *others), scope=scope, ending=ending)
+
+
+def check(candidate: Candidate, understanding: Understanding, situation: Situation) -> Candidate | Rejection:
+    """The candidate with the devices it may look at and what is expected of it, or why it may not be tried."""
+    able = _capability(candidate, understanding, situation)
+    allowed = _resident(candidate, situation)
+    if isinstance(allowed, Rejection):
+        return replace(allowed, capable=not able)
+    if able:
+        return Rejection(candidate.placement, able, capable=False)
+    healthy = _healthy(allowed, understanding, situation.view)
+    if isinstance(healthy, Rejection):
+        return healthy
+    expected = situation.expectations.of(healthy, understanding)
+    reason = _limits(expected, situation)
+    return Rejection(candidate.placement, reason) if reason else expected
+
+
+def _resident(candidate: Candidate, situation: Situation) -> Candidate | Rejection:
+    """The candidate with the devices whose data may reach its node in this form."""
+    representation = candidate.placement.representation
+    verdicts = [
+        (
+            device,
+            travels(situation.residency, device=device, representation=representation, destinations=[candidate.place]),
+        )
+        for device in candidate.devices
+    ]
+    devices = tuple(device for device, verdict in verdicts if verdict.allowed)
+    if devices:
+        return replace(candidate, devices=devices)
+    device, verdict = verdicts[0]
+    reason = f"{device.device_id}: {verdict.reason(representation)}"
+    return Rejection(candidate.placement, reason, rule=verdict.rule, by_residency=True)
+
+
+def _capability(candidate: Candidate, u: Understanding, situation: Situation) -> str:
+    """Why the node cannot do it, empty when it can."""
+    tier, form = candidate.placement.tier, candidate.placement.representation
+    tasks = situation.expectations.policy.tasks.get(tier, ())
+    footage = form in _PIXELS
+    # A node that describes has a model that is not bound to the detector's names.
+    any_word = footage and Task.DESCRIBE in tasks
+    hurdles: tuple[tuple[bool, str], ...] = (
+        (
+            tier is Tier.CLOUD and footage,
+            "the cloud of this release works from FACTS and EMBEDDING only",
+        ),
+        (u.task not in tasks, f"no {tier} of this fleet answers {u.task} questions"),
+        (u.task is Task.LISTEN and form is not Representation.CLIP, f"{form.name} carries no sound"),
+        (not footage and u.task not in _FROM_FACTS, f"{form.name} does not show it"),
+        *_capability_by_label(form, u, any_word=any_word),
+    )
+    return next((reason for hurdle, reason in hurdles if hurdle), "")
+
+
+def _capability_by_label(form: Representation, u: Understanding, *, any_word: bool) -> tuple[tuple[bool, str], ...]:
+    embedding = form is Representation.EMBEDDING
+    by_label = u.task in _BY_LABEL
+    redacted = form is Representation.REDACTED_FRAMES
+    return (
+        (embedding and u.task not in (Task.PRESENCE, Task.FIND), "EMBEDDING only finds what looks alike"),
+        (embedding and bool(u.labels), "the detector has a name for it, so FACTS say more than EMBEDDING"),
+        (by_label and not u.labels and not u.subject, "the question names nothing that could be looked for"),
+        (
+            by_label and not u.labels and not embedding and not any_word,
+            f"the detector has no name for {u.subject!r}; only EMBEDDING can look for it",
+        ),
+        (redacted and "person" in u.labels, "people cannot be recognised in REDACTED_FRAMES"),
+    )
+
+
+def _healthy(candidate: Candidate, u: Understanding, view: FleetView) -> Candidate | Rejection:
+    """The candidate with the devices that can be reached, where it needs them."""
+    tier, form = candidate.placement.tier, candidate.placement.representation
+    if tier is Tier.CLOUD and not view.fresh:
+        return Rejection(candidate.placement, "the cloud does not answer")
+    if tier is not Tier.CLOUD and not view.site_online(candidate.devices[0].site_id):
+        return Rejection(candidate.placement, f"site {candidate.devices[0].site_id} is offline")
+    if not u.now and form not in _PIXELS:
+        return candidate
+    online = tuple(device for device in candidate.devices if view.online(device))
+    if online:
+        return replace(candidate, devices=online)
+    names = ", ".join(candidate.device_ids)
+    what = "there is no view of now" if u.now else "its recording cannot be fetched"
+    return Rejection(candidate.placement, f"{names} offline: {what}")
+
+
+def _limits(candidate: Candidate, situation: Situation) -> str:
+    """Which limit the candidate would break, empty when none."""
+    if candidate.latency_q95_s > situation.seconds_left:
+        return f"may take {candidate.latency_q95_s:.1f} s and {max(0.0, situation.seconds_left):.1f} s are left"
+    if candidate.cost_usd > situation.usd_left:
+        return f"would cost {candidate.cost_usd:.6f} USD and {max(0.0, situation.usd_left):.6f} USD are left"
+    return ""
+
+
+def _ending(scope: InScope, rejected: Sequence[Rejection]) -> Ending:
+    """How it ends when nothing is left: a rule's refusal when a rule stands in the way of what could answer."""
+    if not scope.devices:
+        first = scope.left_out[0]
+        reason = f"{first.device.device_id}: {first.verdict.reason(Representation.FACTS)}"
+        return Ending(Outcome.REFUSED, reason, first.verdict.rule)
+    refused = next((r for r in rejected if r.by_residency and r.capable), None)
+    if refused is not None:
+        return Ending(Outcome.REFUSED, refused.reason, refused.rule)
+    capable = [r for r in rejected if r.capable]
+    reasons = dict.fromkeys(r.reason for r in capable or rejected)
+    return Ending(Outcome.CANNOT_TELL, "; ".join(list(reasons)[:3]))
+
+
+def _planned(candidate: Candidate, index: int) -> PlannedPlacement:
+    missing = candidate.in_scope - len(candidate.devices)
+    sees = f", sees {len(candidate.devices)} of {candidate.in_scope} devices" if missing else ""
+    turn = "tried first" if index == 0 else f"tried if step {index} leaves doubt"
+    return PlannedPlacement(
+        placement=candidate.placement,
+        latency_q95_s=candidate.latency_q95_s,
+        cost_usd=candidate.cost_usd,
+        confidence=candidate.confidence,
+        reason=f"{turn}: expected {candidate.confidence:.2f} sure within {candidate.latency_q95_s:.1f} s{sees}",
+    )
+
+
+def _why(order: Sequence[Candidate]) -> str:
+    names = ", then ".join(str(candidate.placement) for candidate in order)
+    return f"{names}: the least expected cost of errors, waiting and work"
