@@ -163,17 +163,19 @@ async def detach(plan: FleetPlan | None, *, data_dir: Path, progress: Progress) 
 
 async def down(data_dir: Path) -> bool:
     """End the fleet on the directory, drained, wherever it was started; returns False when none was running."""
-    state = run_state.read(data_dir / "run.json")
-    if state is None or not run_state.is_locked(data_dir / "lock"):
-        return bool(await asyncio.to_thread(run_state.end_orphans, state))
-    if state.alive:
-        os.kill(state.pid, signal.SIGTERM)
-    deadline = time.monotonic() + _DOWN_SECONDS
-    while run_state.is_locked(data_dir / "lock"):
+    path, lock = data_dir / "run.json", data_dir / "lock"
+    if not lock.exists() or not run_state.is_locked(lock):
+        return bool(await asyncio.to_thread(run_state.end_orphans, run_state.read(path)))
+    told, deadline = 0, time.monotonic() + _DOWN_SECONDS
+    while run_state.is_locked(lock):
+        # Read again each time: a fleet that is just starting writes its number a moment after it took the lock.
+        state = run_state.read(path)
+        if state is not None and state.alive and state.pid != told:
+            os.kill(state.pid, signal.SIGTERM)
+            told = state.pid
         if time.monotonic() > deadline:
-            run_state.kill_tree(state.pid)
-            await asyncio.to_thread(run_state.end_orphans, run_state.read(data_dir / "run.json"))
-            return True
+            await asyncio.to_thread(_end_by_force, state)
+            break
         await asyncio.sleep(_POLL)
     return True
 
@@ -198,6 +200,12 @@ def require_apps() -> None:
             raise NotReady(
                 f"{name.partition('.')[0]} is not installed; run `pip install foveate[local]`.", reason="EXTRA_MISSING"
             )
+
+
+def _end_by_force(state: RunState | None) -> None:
+    if state is not None and state.alive:
+        run_state.kill_tree(state.pid)
+    run_state.end_orphans(state)
 
 
 def _revive(running: list[RunningFleet]) -> None:
@@ -231,9 +239,11 @@ async def _attach(plan: FleetPlan | None, data_dir: Path, *, seconds: float) -> 
         state = run_state.read(data_dir / "run.json")
         if state is not None and state.alive and state.state in _UP:
             _refuse_other_plan(plan, data_dir)
-            if state.state == "healthy" or (nudged and time.monotonic() > deadline - seconds / 2):
+            # A child that died this moment is missing before its supervisor has noticed.
+            whole = state.state == "healthy" and run_state.all_run(state)
+            if whole or (nudged and time.monotonic() > deadline - seconds / 2):
                 return RunningFleet(state=state, already_up=True)
-            if not nudged:
+            if state.state == "degraded" and not nudged:
                 os.kill(state.pid, _REVIVE)
                 nudged = True
         if time.monotonic() > deadline:

@@ -110,6 +110,11 @@ def is_same(pid: int, create_time: float) -> bool:
     return _process(pid, create_time) is not None
 
 
+def all_run(state: RunState) -> bool:
+    """Whether every child that should run does, by the process table rather than by what was written."""
+    return all(is_same(child.pid, child.create_time) for child in state.children if child.health != "stopped")
+
+
 def create_time_of(pid: int) -> float:
     """When the process started, in Unix seconds; 0 when it has ended already."""
     try:

@@ -368,20 +368,20 @@ async def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path, victims: st
         assert not (tmp_path / "postgres" / "data" / "postmaster.pid").exists()
 
 
-async def test_a_second_up_from_elsewhere_revives_and_down_drains(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [f"leaf-{B}", "nats-hub", "postgres"])
+async def test_a_second_up_waits_for_what_was_killed_and_down_drains(tmp_path: Path, name: str) -> None:
     with fleet_in_a_process(tmp_path) as process:
         first = local.status(tmp_path)
         assert first is not None
         again = await start(tmp_path)
         assert again.already_up
-        victim = next(child for child in first.children if child.name == f"leaf-{B}")
+        victim = next(child for child in first.children if child.name == name)
         os.kill(victim.pid, signal.SIGKILL)
-        await until(lambda: not run_state.is_same(victim.pid, victim.create_time))
-        await asyncio.sleep(0.3)
         again = await start(tmp_path)
         assert again.state.state == "healthy"
-        revived = next(child for child in again.state.children if child.name == f"leaf-{B}")
-        assert revived.pid != victim.pid
+        assert next(child for child in again.state.children if child.name == name).pid != victim.pid
+        with psycopg.connect(again.endpoints["database-cloud"].replace("+psycopg", "")) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
         assert await local.down(tmp_path)
         assert process.wait(20) == 0
         assert not [child for child in again.state.children if run_state.is_same(child.pid, child.create_time)]
