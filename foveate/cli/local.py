@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,11 +62,6 @@ class RunningFleet:
         if self.lock is not None:
             self.lock.close()
 
-    def revive(self) -> None:
-        """Start again at once what died too often."""
-        if self.supervisor is not None:
-            self.supervisor.revive()
-
 
 def everything(place: Layout) -> list[ChildSpec]:
     """The specs of a whole fleet; NotReady when an app is not installed."""
@@ -94,6 +89,7 @@ async def up(plan: FleetPlan | None, *, data_dir: Path, progress: Progress, spec
         if orphans:
             logger.warning("ended what a killed fleet left running: %s", ", ".join(orphans))
         supervisor = Supervisor(data_dir, progress=progress)
+        holding.enter_context(_revived_by_signal(supervisor))
         place = await asyncio.to_thread(_lay_out, chosen, data_dir, settings)
         supervisor.publish(endpoints=place.endpoints())
         state = await supervisor.start(specs(place))
@@ -116,7 +112,6 @@ async def serve(
     running: list[RunningFleet] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(_REVIVE, _revive, running)
     starting = asyncio.create_task(up(plan, data_dir=data_dir, progress=progress, specs=specs))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -175,8 +170,9 @@ async def down(data_dir: Path) -> bool:
             told = state.pid
         if time.monotonic() > deadline:
             await asyncio.to_thread(_end_by_force, state)
-            break
         await asyncio.sleep(_POLL)
+    # Nothing, unless the one that ran it ended without draining.
+    await asyncio.to_thread(run_state.end_orphans, run_state.read(path))
     return True
 
 
@@ -205,12 +201,19 @@ def require_apps() -> None:
 def _end_by_force(state: RunState | None) -> None:
     if state is not None and state.alive:
         run_state.kill_tree(state.pid)
-    run_state.end_orphans(state)
 
 
-def _revive(running: list[RunningFleet]) -> None:
-    for fleet in running:
-        fleet.revive()
+@contextlib.contextmanager
+def _revived_by_signal(supervisor: Supervisor) -> Iterator[None]:
+    # By default this signal ends a process: another `foveate up` must find it taken for as long as the lock is held.
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread
+        loop.add_signal_handler(_REVIVE, supervisor.revive)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            loop.remove_signal_handler(_REVIVE)
 
 
 def _lay_out(plan: FleetPlan, data_dir: Path, settings: EngineSettings) -> Layout:

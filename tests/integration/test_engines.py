@@ -26,8 +26,9 @@ from nats.js.api import ExternalStream, StreamConfig, StreamSource
 from foveate import bus, identity, subjects
 from foveate.cli import children, fleet_plan, local, nats_servers, postgres, run_state
 from foveate.cli.fleet_plan import DevicePlan, FleetPlan, SitePlan
+from foveate.cli.layout import Layout
 from foveate.cli.local import RunningFleet
-from foveate.cli.supervise import StageEvent
+from foveate.cli.supervise import ChildSpec, Launch, StageEvent
 from foveate.errors import AlreadyExists, NotReady, Unreachable
 from foveate.identity import Permissions, Role
 
@@ -438,6 +439,34 @@ async def test_a_fleet_in_the_background_hands_its_error_back(
     assert state.state == "failed"
     assert state.error == "NotReady"
     assert not await local.down(tmp_path / "other")
+
+
+async def test_a_second_up_revives_what_was_given_up(tmp_path: Path) -> None:
+    repaired = tmp_path / "repaired"
+    program = f"import pathlib, sys, time\npathlib.Path({str(repaired)!r}).exists() or sys.exit(2)\ntime.sleep(600)"
+
+    async def launch() -> Launch:
+        return Launch((sys.executable, "-I", "-S", "-c", program))
+
+    async def ready() -> bool:
+        return repaired.exists()
+
+    def camera(_: Layout) -> list[ChildSpec]:
+        return [ChildSpec(name="camera", launch=launch, ready=ready, essential=False)]
+
+    async def start_camera() -> RunningFleet:
+        return await local.up(plan(), data_dir=tmp_path / "data", progress=lambda _: None, specs=camera)
+
+    first = await start_camera()
+    try:
+        assert first.state.state == "degraded"
+        assert "camera ended with exit code 2" in first.state.children[0].trouble
+        repaired.touch()
+        again = await start_camera()
+        assert again.already_up
+        assert again.state.state == "healthy"
+    finally:
+        await first.stop()
 
 
 async def test_a_directory_without_a_fleet_says_what_to_give(tmp_path: Path) -> None:
