@@ -28,7 +28,7 @@ from foveate.errors import FoveateError, Never, NotReady, OutOfSpace, TryAgain, 
 logger = logging.getLogger(__name__)
 
 OLDEST_SERVER = (2, 14)  # before, work-queue streams and sourcing lose messages when a hub is killed
-_FETCH_BATCH = 64
+_MAX_UNACKNOWLEDGED = 256
 _FETCH_WAIT_S = 1.0
 # What JetStream answers when a stream with discard=new has reached its limits, or its disk has.
 _FULL = {10023, 10047, 10077}
@@ -143,7 +143,7 @@ class Bus:
     ) -> None:
         """Hands each message of the stream to the handler, in order, until `stop` is set; survives lost links."""
         config = ConsumerConfig(
-            durable_name=durable, deliver_policy=DeliverPolicy.ALL, ack_wait=30.0, max_ack_pending=4 * _FETCH_BATCH
+            durable_name=durable, deliver_policy=DeliverPolicy.ALL, ack_wait=30.0, max_ack_pending=_MAX_UNACKNOWLEDGED
         )
         while not stop.is_set():
             try:
@@ -222,7 +222,9 @@ def _refuse_old(client: Client, url: str) -> None:
 
 async def _fetch(subscription: JetStreamContext.PullSubscription) -> list[Msg]:
     try:
-        return await subscription.fetch(_FETCH_BATCH, timeout=_FETCH_WAIT_S)
+        # One at a time: the client holds a larger batch back up to the whole wait when an old request's end comes
+        # late (3 in 100, measured), and single messages still pass at 4000 a second.
+        return await subscription.fetch(1, timeout=_FETCH_WAIT_S)
     except (TimeoutError, NatsTimeoutError):
         return []
 
