@@ -25,7 +25,16 @@ from cloud_service.sources import Sources
 from cloud_service.tables import DEAD_LETTERS, TABLES, TOKENS
 from foveate import identity, residency, rpc, subjects
 from foveate import messages as m
-from foveate.errors import AlreadyExists, InvalidInput, NotFound, NotPermitted, NotReady, NotSupported, Refused
+from foveate.errors import (
+    AlreadyExists,
+    InvalidInput,
+    NotFound,
+    NotPermitted,
+    NotReady,
+    NotSupported,
+    Refused,
+    Unreachable,
+)
 from foveate.identity import Role
 from foveate.memory import Memory
 from foveate.v1 import answer_service_pb2 as answer_pb
@@ -47,6 +56,7 @@ POLICY = residency.parse(
     source="test",
 )
 NOW = 1_750_000_000.0
+HERE = m.Place("eu-west")
 
 
 class Clock:
@@ -101,8 +111,6 @@ class NoBus:
     """Stands in where a test has no hub: JetStream never answers."""
 
     async def ensure_stream(self, config: Any) -> None:
-        from foveate.errors import Unreachable
-
         raise Unreachable("no hub in this test")
 
 
@@ -488,7 +496,7 @@ def question(
     *devices: str,
     task: m.Task = m.Task.PRESENCE,
     subject: str = "person",
-    asker: m.Place | None = m.Place("eu-west"),
+    asker: m.Place | None = HERE,
     placement: m.Placement | None = None,
 ) -> m.AnswerRequest:
     """About the first minute after NOW."""
