@@ -252,6 +252,7 @@ def _edge_env(layout: Layout, site: SitePlan) -> dict[str, str]:
         DATA_DIR=str(layout.data / f"edge-{site.name}"),
         ROUTER_GRPC=layout.address("router"),
         CLOUD_GRPC=layout.address("cloud"),
+        CLOUD_REGION=layout.plan.cloud_region,
     )
 
 

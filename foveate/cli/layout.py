@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from foveate.cli.fleet_plan import EngineSettings, FleetPlan
 from foveate.cli.nats_servers import HOST, FleetKeys
 from foveate.errors import NotReady
 
+_RELEASE_SECONDS = 1.0
 _RANGE = range(20_000, 32_000)
 
 
@@ -108,7 +110,7 @@ def refuse_missing_credentials(place: Layout) -> None:
 
 
 def choose_ports(names: Iterable[str], *, memory: Path, fixed: Mapping[str, int]) -> dict[str, int]:
-    """A free loopback port for each name, the one of last time when it is still free; remembered in `memory`.
+    """A free loopback port for each name, the one of last time when it is still free; remembered in `memory`. Blocks.
 
     A port in `fixed` was asked for: NotReady when another program listens there.
     """
@@ -116,10 +118,13 @@ def choose_ports(names: Iterable[str], *, memory: Path, fixed: Mapping[str, int]
     with suppress(OSError, ValueError):
         before = {str(name): int(port) for name, port in json.loads(memory.read_text(encoding="utf-8")).items()}
     chosen: dict[str, int] = {}
+    # A process that was just killed holds its ports until the last of its threads has ended.
+    deadline = time.monotonic() + _RELEASE_SECONDS
     with ExitStack() as held:
         for name in names:
             wanted = fixed.get(name, 0) or before.get(name, 0)
-            holder = _bound(wanted)
+            while (holder := _bound(wanted)) is None and wanted and time.monotonic() < deadline:
+                time.sleep(0.02)
             if holder is None and fixed.get(name):
                 raise NotReady(
                     f"Port {wanted} on {HOST}, meant for {name}, is used by another program; stop that program or "

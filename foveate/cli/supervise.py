@@ -289,7 +289,7 @@ class Supervisor:
             log.seek(max(child.log_start, end - 8192))
             lines = log.read().decode(errors="replace").strip().splitlines()
             if lines:
-                return f"its last words: {_words(lines[-1])}"
+                return f"its last words: {_words(lines[-1]).rstrip('.')}"
         return "it said nothing"
 
     def _change(self, child: _Child, health: str, trouble: str = "") -> None:

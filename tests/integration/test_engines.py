@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from nats.errors import TimeoutError as NatsTimeout
 from nats.js.api import ExternalStream, StreamConfig, StreamSource
 
 from foveate import bus, identity, subjects
-from foveate.cli import children, fleet_plan, local, nats_servers, postgres, run_state
+from foveate.cli import children, fleet_plan, layout, local, nats_servers, postgres, run_state
 from foveate.cli.fleet_plan import DevicePlan, FleetPlan, SitePlan
 from foveate.cli.layout import Layout
 from foveate.cli.local import RunningFleet
@@ -416,6 +417,19 @@ async def test_a_second_up_finds_the_first(fleet: RunningFleet, tmp_path: Path) 
     other = FleetPlan(sites=(SitePlan(A),), devices=(DevicePlan("x", A, "rtsp://localhost/1"),))
     with pytest.raises(AlreadyExists, match="run `foveate down` first"):
         await local.up(other, data_dir=tmp_path, progress=lambda _: None, specs=children.engines)
+
+
+async def test_ports_stay_the_same_while_they_are_free(tmp_path: Path) -> None:
+    memory = tmp_path / "ports.json"
+    first = layout.choose_ports(("a", "b"), memory=memory, fixed={})
+    assert len(set(first.values())) == 2
+    assert layout.choose_ports(("a", "b"), memory=memory, fixed={}) == first
+    with socket.create_server(("127.0.0.1", first["a"])):
+        second = layout.choose_ports(("a", "b"), memory=memory, fixed={})
+    assert second["a"] != first["a"]
+    assert second["b"] == first["b"]
+    memory.write_text("{", encoding="utf-8")
+    assert set(layout.choose_ports(("a",), memory=memory, fixed={})) == {"a"}
 
 
 async def test_a_port_that_was_asked_for_and_is_taken_gets_one_sentence(
