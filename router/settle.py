@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from foveate.errors import FoveateError, Refused
-from foveate.messages import Answer, Outcome, Place, Placement, Representation, Step, StepState, Tier
+from foveate.messages import Answer, Evidence, Outcome, Place, Placement, Representation, Step, StepState, Tier
 from foveate.residency import ResidencyPolicy
 from router.candidates import Candidate
 from router.choose import chance, choose, price
@@ -134,6 +134,23 @@ class Settlement:
         self._spare = [c for c in left if c not in self._rest]
         return [_skipped(c, reason) for c, reason in reasons if reason]
 
+    def carried(self, candidate: Candidate, situation: Situation) -> tuple[Evidence, ...]:
+        """The FACTS that the answer in hand rests on, of the devices whose FACTS may reach the candidate's node."""
+        devices = {
+            device.device_id
+            for device in candidate.devices
+            if travels(
+                situation.residency,
+                device=device,
+                representation=Representation.FACTS,
+                destinations=[candidate.place],
+            ).allowed
+        }
+        evidence = self._best.evidence if self._best else ()
+        return tuple(
+            replace(e, picture=b"", representation=Representation.FACTS) for e in evidence if e.device_id in devices
+        )
+
     def conclusion(self, question_id: str) -> Answer:
         """The final answer once there is no next move."""
         refusal = self._refusals[0] if self._refusals else None
@@ -188,6 +205,7 @@ class Settlement:
 
     def _step_of(self, candidate: Candidate, heard: Answer, took: Took, *, going_on: bool) -> Step:
         sure = heard is self._best and acceptable(heard, self._min_confidence) and not going_on
+        sure = sure and not beyond_sight(heard, self._reading)
         state = StepState.ANSWERED if sure else StepState.UNSURE
         reason = self._words(heard, sure=sure, going_on=going_on)
         return Step(candidate.placement, state, reason, heard.confidence, took.seconds, took.usd)
@@ -198,6 +216,8 @@ class Settlement:
             said = f"cannot tell: {heard.reason or heard.text}"
         elif heard.reason:
             said += f" ({heard.reason})"
+        if beyond_sight(heard, self._reading):
+            return f"found something, but no detector can check {', '.join(map(repr, self._reading.unseen))}"
         if sure:
             return f"{said}: sure enough, another look would gain less than it costs"
         if going_on:

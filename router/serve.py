@@ -1,0 +1,141 @@
+"""The router's gRPC services: QuestionService for people and programs, ClipService for clips and the edges' uploads.
+
+In: calls. Out: streams of what happens. Only translates between the wire and `asking`, `records` and `clips`.
+It knows no policy; errors become statuses in `foveate.rpc`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from foveate.errors import InvalidInput
+from foveate.messages import Answer, ClipHeader, ClipOrder, Place, Plan, Representation, Step
+from foveate.v1 import clip_service_pb2 as clip_pb
+from foveate.v1 import question_service_pb2 as pb
+from foveate.v1 import residency_pb2
+from foveate.v1.clip_service_pb2_grpc import ClipServiceServicer, add_ClipServiceServicer_to_server
+from foveate.v1.question_service_pb2_grpc import QuestionServiceServicer, add_QuestionServiceServicer_to_server
+from foveate.wire import (
+    answer_to,
+    clip_header_to,
+    clip_order_of,
+    place_to,
+    plan_to,
+    question_of,
+    record_to,
+    step_to,
+)
+from router.asking import Asking
+from router.clips import Clips
+from router.pipeline import Happening
+from router.records import Records
+
+_PAGE, _LARGEST_PAGE = 20, 200
+
+
+class Questions(QuestionServiceServicer):
+    """Ask, and look up what was asked."""
+
+    def __init__(self, asking: Asking, records: Records) -> None:
+        self._asking = asking
+        self._records = records
+
+    async def Ask(
+        self, request: pb.AskRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.AskResponse]:
+        """Plan, steps and partial answers as they happen, then the record."""
+        question = question_of(request.question)
+        async for happening in self._asking.ask(question, seconds=context.time_remaining()):
+            yield _response(happening)
+
+    async def GetQuestion(
+        self, request: pb.GetQuestionRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetQuestionResponse:
+        """One record, by its id or a unique beginning of it."""
+        record = await asyncio.to_thread(self._records.find, request.question_id)
+        return pb.GetQuestionResponse(record=record_to(record))
+
+    async def ListQuestions(
+        self, request: pb.ListQuestionsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListQuestionsResponse:
+        """The newest records, without pictures, which GetQuestion brings."""
+        if request.page_size < 0:
+            raise InvalidInput("page_size must be 0 or more.", field="page_size")
+        count = min(request.page_size or _PAGE, _LARGEST_PAGE)
+        records = await asyncio.to_thread(self._records.newest, count)
+        return pb.ListQuestionsResponse(records=[_without_pictures(record_to(record)) for record in records])
+
+
+class ClipsService(ClipServiceServicer):
+    """Clips for people, uploads from edges."""
+
+    def __init__(self, clips: Clips, *, here: Place) -> None:
+        self._clips = clips
+        self._here = here
+
+    async def UploadClip(
+        self, request_iterator: AsyncIterator[clip_pb.UploadClipRequest], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> clip_pb.UploadClipResponse:
+        """Takes in a clip that was ordered."""
+        header = await self._clips.receive(request_iterator)
+        return clip_pb.UploadClipResponse(size_bytes=header.size_bytes)
+
+    async def GetUpload(
+        self, request: clip_pb.GetUploadRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> clip_pb.GetUploadResponse:
+        """How much of an upload has arrived."""
+        offset, complete = self._clips.progress(request.clip_id)
+        return clip_pb.GetUploadResponse(offset_bytes=offset, complete=complete)
+
+    async def GetClip(
+        self, request: clip_pb.GetClipRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[clip_pb.GetClipResponse]:
+        """A clip from the device that recorded it: its header, then its bytes."""
+        order = _order_of(request, here=self._here)
+        async for part in self._clips.fetch(order, seconds=context.time_remaining()):
+            if isinstance(part, ClipHeader):
+                yield clip_pb.GetClipResponse(header=clip_header_to(part))
+            else:
+                yield clip_pb.GetClipResponse(chunk=part)
+
+
+def register(server: grpc.aio.Server, *, questions: Questions, clips: ClipsService) -> None:
+    """Adds both services to the server."""
+    add_QuestionServiceServicer_to_server(questions, server)
+    add_ClipServiceServicer_to_server(clips, server)
+
+
+def _response(happening: Happening) -> pb.AskResponse:
+    match happening:
+        case Plan():
+            return pb.AskResponse(plan=plan_to(happening))
+        case Step():
+            return pb.AskResponse(step=step_to(happening))
+        case Answer():
+            return pb.AskResponse(partial=answer_to(happening))
+        case _:
+            return pb.AskResponse(record=record_to(happening))
+
+
+def _without_pictures(record: pb.QuestionRecord) -> pb.QuestionRecord:
+    """A list of records must stay within one message of 4 MiB."""
+    for evidence in record.answer.evidence:
+        evidence.ClearField("picture")
+    return record
+
+
+def _order_of(request: clip_pb.GetClipRequest, *, here: Place) -> ClipOrder:
+    """The order behind a request; its id is given later, and what is unset takes its default."""
+    message = clip_pb.ClipOrder(
+        device_id=request.device_id,
+        start_time=request.start_time if request.HasField("start_time") else None,
+        end_time=request.end_time if request.HasField("end_time") else None,
+        destination=request.asker if request.HasField("asker") else place_to(here),
+        representation=request.representation
+        or residency_pb2.Representation.Value(f"REPRESENTATION_{Representation.CLIP.name}"),
+    )
+    return clip_order_of(message)
