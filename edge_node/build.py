@@ -1,0 +1,100 @@
+"""How the edge's parts fit together: settings and open connections in, wired parts out.
+
+It opens nothing but the models and starts nothing: `__main__` holds what must be closed, `pipeline.py` runs.
+Tests build the same edge around their own connections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edge_node import on_site
+from edge_node.answer import EdgeAnswerer
+from edge_node.ask import Ask
+from edge_node.closer import Closer
+from edge_node.devices import Devices
+from edge_node.egress import Egress
+from edge_node.fetch import Fetch
+from edge_node.look import Look
+from edge_node.pipeline import Parts
+from edge_node.receive import Receive
+from edge_node.remember import Remember
+from edge_node.serve import Relay, Site
+from edge_node.settings import Settings
+from foveate import models as weights
+from foveate import subjects
+from foveate.bus import Bus
+from foveate.clips import ClipStore
+from foveate.memory import Memory
+from foveate.messages import Place
+from foveate.recall import Sentences
+from foveate.residency import ResidencyPolicy
+from foveate.text import TextEncoder
+from foveate.v1 import answer_service_pb2_grpc as answer_grpc
+from foveate.v1 import clip_service_pb2_grpc as clip_grpc
+from foveate.v1 import fleet_service_pb2_grpc as fleet_grpc
+from foveate.vision.detect import Detector, NanoDet
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The embedded default: a detector and a sentence encoder, one session each."""
+
+    detector: Detector
+    text: Sentences | None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What runs, and the gRPC services as (add function, servicer)."""
+
+    parts: Parts
+    services: tuple[tuple[Any, Any], ...]
+
+
+def models() -> Models:
+    """Both models, opened at the start so that the first question is not the slowest. Blocking, about a second."""
+    text = TextEncoder(weights.find("minilm-l6-v2"), weights.find("minilm-tokenizer"))
+    return Models(NanoDet(weights.find("nanodet-g")), text)
+
+
+def edge(
+    chosen: Settings, *, policy: ResidencyPolicy, models: Models, memory: Memory, local: Bus, bridged: Bus
+) -> Edge:
+    """The wired edge node; InvalidInput when the site's or region's name cannot stand in a subject."""
+    here = Place(subjects.checked_name(chosen.region, what="region"), subjects.checked_name(chosen.site, what="site"))
+    cloud = Place(region=chosen.cloud_region)
+    devices, look = Devices(here=here, policy=policy), Look(models.detector)
+    egress = Egress(
+        bridged=bridged,
+        memory=memory,
+        policy=policy,
+        devices=devices,
+        here=here,
+        cloud=cloud,
+        redactor=look.redacted,
+    )
+    remember = Remember(memory=memory, policy=policy, devices=devices, cloud=cloud, released=egress.wake)
+    store = ClipStore(chosen.data_dir / "clips", max_bytes=chosen.clip_bytes)
+    fetch = Fetch(local=local, here=here, store=store, egress=egress)
+    closer = Closer(fetch=fetch, look=look, devices=devices)
+    answerer = EdgeAnswerer(memory=memory, text=models.text, ask=Ask(local=local, site=here.site_id), closer=closer)
+    site = Site(answerer=answerer, egress=egress, fetch=fetch, here=here, router_grpc=chosen.router_grpc)
+    parts = Parts(
+        local=local,
+        bridged=bridged,
+        here=here,
+        receive=Receive(local=local, here=here, remember=remember, devices=devices),
+        egress=egress,
+        relay=Relay(bridged=bridged, site=site, here=here),
+        devices=devices,
+        cloud_grpc=chosen.cloud_grpc,
+    )
+    fleet = on_site.FleetServicer(memory=memory, here=here, egress=egress)
+    services = (
+        (answer_grpc.add_AnswerServiceServicer_to_server, on_site.AnswerServicer(site)),
+        (clip_grpc.add_ClipServiceServicer_to_server, on_site.ClipServicer(fetch=fetch, egress=egress, here=here)),
+        (fleet_grpc.add_FleetServiceServicer_to_server, fleet),
+    )
+    return Edge(parts, services)

@@ -1,0 +1,49 @@
+"""The edge in one sentence: receive what devices send, remember it, let out what may leave, and answer.
+
+In: the parts, built by `__main__`. Out: a site that remembers and replies until it is told to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from edge_node.devices import Devices
+from edge_node.egress import Egress, out_stream
+from edge_node.receive import Receive, events_stream
+from edge_node.registry import learn_labels
+from edge_node.serve import Relay
+from foveate.bus import Bus
+from foveate.messages import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that runs side by side."""
+
+    local: Bus
+    bridged: Bus
+    here: Place
+    receive: Receive
+    egress: Egress
+    relay: Relay
+    devices: Devices
+    cloud_grpc: str
+
+
+async def prepare(parts: Parts) -> None:
+    """Makes the streams and subscribes; after this devices and the router find the site ready."""
+    await parts.local.ensure_stream(events_stream(parts.here.site_id))
+    await parts.bridged.ensure_stream(out_stream(parts.here.site_id))
+    await parts.receive.listen()
+    await parts.relay.run()
+
+
+async def run(parts: Parts, stop: asyncio.Event) -> None:
+    """Runs until `stop` is set and what was begun is done; a bug in one part ends them all, and is raised."""
+    site = parts.here.site_id
+    async with asyncio.TaskGroup() as running:
+        running.create_task(parts.receive.run(stop))
+        running.create_task(parts.egress.release_events(stop))
+        running.create_task(parts.egress.send_presence(stop))
+        running.create_task(learn_labels(parts.cloud_grpc, site=site, devices=parts.devices, stop=stop))

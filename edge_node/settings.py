@@ -1,0 +1,71 @@
+"""What can be set from outside, each as FOVEATE_EDGE_<NAME>.
+
+In: the environment. Out: one frozen `Settings`. Knows nothing of what is done with it; `__main__` is next.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from foveate.errors import InvalidInput
+
+
+class Settings(BaseSettings):
+    """Settings of the process; a wrong one ends it with one sentence before anything starts."""
+
+    model_config = SettingsConfigDict(env_prefix="FOVEATE_EDGE_", frozen=True)
+
+    site: str
+    """Name of the site, such as north; it stands in subjects and in every device's rights."""
+
+    region: str
+    """Legal area that the site lies in, such as eu-west; residency decides by it."""
+
+    listen: str = "127.0.0.1:0"
+    """Where gRPC is served for devices and people on site, as host:port; port 0 takes a free one."""
+
+    nats_url: str
+    """The site's own NATS server, such as nats://127.0.0.1:4223."""
+
+    local_credentials: Path | None = None
+    """`.creds` file of a user of the LOCAL account, which never leaves the site."""
+
+    bridged_credentials: Path | None = None
+    """`.creds` file of a user of the bridged account, which the hub sees."""
+
+    database_url: str
+    """PostgreSQL with pgvector, as postgresql+psycopg://user:password@host:port/database."""
+
+    policy: Path
+    """Residency policy (YAML). There is no default: what may leave the site is for a person to say."""
+
+    data_dir: Path
+    """Directory of this process; clips lie in it for as long as a question needs them."""
+
+    router_grpc: str = ""
+    """Router to which clips are uploaded that people elsewhere asked for, as host:port; empty refuses them."""
+
+    cloud_grpc: str = ""
+    """Cloud service whose registry knows the labels of the site's devices, as host:port; empty goes by events alone."""
+
+    cloud_region: str = ""
+    """Legal area of the cloud service; empty is outside all of them, so that only what may go to WORLD goes there."""
+
+    clip_bytes: int = 2 * 1024**3
+    """Most bytes of clips on disk; the oldest are forgotten first."""
+
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+
+
+def load() -> Settings:
+    """The settings of this process's environment; InvalidInput names what is missing or wrong."""
+    try:
+        return Settings()  # type: ignore[call-arg]  # pydantic reads them from the environment
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"FOVEATE_EDGE_{'_'.join(map(str, first['loc'])).upper()}"
+        raise InvalidInput(f"{name}: {first['msg'].lower()}; set it in the environment.", setting=name) from error

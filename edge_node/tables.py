@@ -1,0 +1,67 @@
+"""What the edge keeps besides events: what waits to go out, what went out, and letters that nobody could read.
+
+In: nothing. Out: SQLModel tables, made by `Memory.open(url, tables=TABLES)` in the database of the events, so that
+one transaction covers an event and the decision about it. Knows no query: `remember.py` and `egress.py` are next.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Table
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlmodel import Field, SQLModel
+
+_TIME = TIMESTAMP(timezone=True)
+
+
+class EgressItem(SQLModel, table=True):
+    """One decision about one revision of an event; it waits to be released while it has a payload."""
+
+    __tablename__ = "egress_item"
+
+    item_id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger)
+    event_id: str
+    revision: int
+    device_id: str
+    representation: str
+    rule: str
+    reason: str
+    time: datetime = Field(sa_type=_TIME)
+    # The event as it may travel; null when nothing of it may.
+    payload: bytes | None = None
+
+
+class Release(SQLModel, table=True):
+    """One thing that left the site, for whoever audits it."""
+
+    __tablename__ = "release"
+
+    release_id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger)
+    time: datetime = Field(sa_type=_TIME, index=True)
+    what: str
+    device_id: str
+    destination: str
+    representation: str
+    rule: str
+    size_bytes: int = Field(sa_type=BigInteger)
+    sha256: str
+
+
+class DeadLetterRow(SQLModel, table=True):
+    """A message that can never be handled, and why; a redelivery is the same letter, by its digest."""
+
+    __tablename__ = "dead_letter"
+
+    digest: str = Field(primary_key=True)
+    time: datetime = Field(sa_type=_TIME, index=True)
+    subject: str
+    reason: str
+    message: str
+    payload: bytes
+
+
+EGRESS: Table = EgressItem.__table__  # type: ignore[attr-defined]
+RELEASES: Table = Release.__table__  # type: ignore[attr-defined]
+DEAD_LETTERS: Table = DeadLetterRow.__table__  # type: ignore[attr-defined]
+TABLES = (EGRESS, RELEASES, DEAD_LETTERS)

@@ -1,0 +1,210 @@
+"""Pictures against memory: one answer from what was remembered and what a closer look shows. Pure.
+
+In: a placed question, memory's answer and what each clip shows. Out: the answer with value, confidence, true times,
+boxes and pictures from the pixels. Where both say the same, the surer one counts, since one detector made both;
+where they differ, confidence drops and the text says so. Next: `answer.py`, which returns it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edge_node.closer import Looked
+from edge_node.look import Seen, small_jpeg
+from foveate.facts import clock
+from foveate.messages import Answer, AnswerRequest, Evidence, Outcome, Representation, Sighting, Task
+from foveate.vision import likelihood
+
+SURE = 0.95
+"""Ceiling of what pictures alone can prove: one detector, seconds of one camera."""
+
+_DIFFERS = 0.8  # what is left of the confidence in a count when memory counted otherwise
+_RECENT = 5  # pictures that speak for now
+
+
+def settle(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> Answer:
+    """The answer of memory and pictures together; `looked` holds at least one clip with a picture."""
+    match request.understanding.task:
+        case Task.PRESENCE:
+            answer = _presence(request, memory, looked)
+        case Task.COUNT:
+            answer = _count(request, memory, looked)
+        case _:
+            answer = _find(request, memory, looked[0])
+    return replace(
+        answer,
+        question_id=request.question.question_id,
+        placement=request.placement,
+        confidence=min(0.99, max(0.0, answer.confidence)),
+    )
+
+
+def illustrate(memory: Answer, looked: Sequence[Looked], *, representation: Representation, why: str) -> Answer:
+    """Memory's answer, unverified, with the picture nearest to each moment that it cites."""
+    shown: list[Evidence] = []
+    for one in looked:
+        piece = one.window.piece
+        boxes = piece.sightings if piece else ()
+        moment = boxes[0].time if boxes else one.window.end
+        nearest = min(one.seen, key=lambda seen: abs(seen.frame.time - moment))
+        shown.append(_evidence(one, nearest, representation, sightings=boxes))
+    cited = {piece.event_id for piece in shown}
+    rest = tuple(piece for piece in memory.evidence if piece.event_id not in cited)
+    reason = "; ".join(part for part in (memory.reason, why) if part)
+    return replace(memory, evidence=(*shown, *rest), reason=reason)
+
+
+def _presence(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> Answer:
+    subject = _subject(request)
+    hits = [(one, _clearest(one.seen)) for one in looked if any(seen.confirmed for seen in one.seen)]
+    if hits:
+        sure = 1.0 - math.prod(1.0 - _there(seen) for _, seen in hits)
+        evidence = tuple(_evidence(one, seen, request.placement.representation) for one, seen in hits)
+        where = " and ".join(f"{one.window.device_id} at {clock(seen.frame.time)}" for one, seen in hits)
+        text = f"Yes: the pictures of {where} show {subject}."
+        if memory.value is False:
+            text += " Memory held no such event."
+        known = memory.confidence if memory.value is True else 0.0
+        return _said(text, True, max(min(SURE, sure), known), evidence, memory.reason)
+    gone = math.prod(_empty(one) for one in looked)
+    if memory.value is True:
+        present = _together(memory.confidence, 1.0 - gone)
+        value = present >= 0.5
+        text = f"{'Yes' if value else 'No'}, but memory and pictures differ: {memory.text} The pictures do not show it."
+        confidence = present if value else 1.0 - present
+        return _said(text, value, confidence, memory.evidence, "the pictures contradict what was remembered")
+    share = _share(request, looked)
+    known = memory.confidence if memory.value is False else 0.0
+    text = f"No: the pictures of {_spans(looked)} show no {subject}."
+    evidence = tuple(_evidence(one, one.seen[-1], request.placement.representation) for one in looked)
+    # What was neither remembered nor looked at is a coin's toss.
+    return _said(text, False, max(known, (0.5 + (gone - 0.5) * share)), evidence, memory.reason)
+
+
+def _count(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> Answer:
+    now, best = request.understanding.now, []
+    for one in looked:
+        number = _held(one.seen[-_RECENT:], now=now) if now else _held(one.seen, now=now)
+        among = [seen for seen in (one.seen[-_RECENT:] if now else one.seen) if len(seen.confirmed) == number]
+        best.append((one, number, _clearest(among or one.seen)))
+    total = sum(number for _, number, _ in best)
+    scope = max(1, request.devices_in_scope, len(request.device_ids))
+    cameras = len({one.window.device_id for one in looked})
+    sure = math.prod(_exactly(one, number, seen) for one, number, seen in best)
+    sure *= cameras / scope if now else 1.0
+    text = f"{total} {'now' if now else 'at once at most'} ({_subject(request)}), counted in the pictures of "
+    text += ", ".join(f"{one.window.device_id} at {clock(seen.frame.time)}" for one, _, seen in best) + "."
+    if cameras > 1:
+        text += " Views of cameras may overlap."
+    remembered = memory.value if memory.outcome is Outcome.ANSWERED and memory.value is not None else None
+    if remembered is not None and remembered != total:
+        text += f" Memory counted {remembered}."
+        sure *= _DIFFERS
+    elif remembered is not None:
+        sure = max(sure, memory.confidence)
+    evidence = tuple(_evidence(one, seen, request.placement.representation) for one, _, seen in best)
+    return _said(text, total, min(SURE, sure), evidence, memory.reason)
+
+
+def _find(request: AnswerRequest, memory: Answer, looked: Looked) -> Answer:
+    subject, remembered = _subject(request), memory.value if isinstance(memory.value, float) else None
+    if looked.first is None:
+        if remembered is None:
+            reason = f"{memory.reason}; the pictures of {_spans([looked])} do not show it either"
+            return replace(memory, reason=reason.lstrip("; "))
+        kept = _together(memory.confidence, 1.0 - _empty(looked))
+        text = f"{memory.text} The pictures around that moment do not show it clearly."
+        return _said(text, remembered, kept, memory.evidence, "the pictures contradict what was remembered")
+    found = looked.first
+    time, offset = found.frame.time, looked.media_offset(found.frame.time)
+    place = "" if offset is None else f", {offset:.1f} s into its source"
+    pick = request.understanding.pick.value.replace("any", "clearly")
+    text = f"{pick.capitalize()} seen ({subject}) by {looked.window.device_id} at {clock(time)}{place}."
+    confidence = max(min(SURE, _there(_clearest(looked.seen))), memory.confidence if remembered is not None else 0.0)
+    reason = memory.reason
+    if found is looked.seen[0]:
+        text += " It is in view from the first picture that was looked at."
+        confidence *= _DIFFERS
+    if remembered is None:
+        confidence *= _share(request, [looked])
+    evidence = (_evidence(looked, found, request.placement.representation),)
+    return _said(text, time, confidence, evidence, reason)
+
+
+def _said(
+    text: str, value: bool | int | float, confidence: float, evidence: tuple[Evidence, ...], reason: str
+) -> Answer:
+    return Answer("", Outcome.ANSWERED, text, confidence, value=value, evidence=evidence, reason=reason)
+
+
+def _evidence(
+    looked: Looked, seen: Seen, representation: Representation, *, sightings: tuple[Sighting, ...] | None = None
+) -> Evidence:
+    piece, time = looked.window.piece, seen.frame.time
+    return Evidence(
+        device_id=looked.window.device_id,
+        event_id=piece.event_id if piece else "",
+        start=time,
+        end=max(time, piece.end) if piece else time,
+        sightings=seen.sightings if sightings is None else sightings,
+        picture=small_jpeg(seen.frame.picture),
+        representation=min(representation, Representation.FRAMES),
+        media_offset=looked.media_offset(time),
+        picture_time=time,
+    )
+
+
+def _subject(request: AnswerRequest) -> str:
+    return request.understanding.subject or request.understanding.labels[0]
+
+
+def _spans(looked: Sequence[Looked]) -> str:
+    parts = (
+        f"{o.window.device_id} from {clock(o.seen[0].frame.time)} to {clock(o.seen[-1].frame.time)}" for o in looked
+    )
+    return " and ".join(parts)
+
+
+def _there(seen: Seen) -> float:
+    return likelihood.presence([d.score for d in seen.confirmed])
+
+
+def _clearest(seen: Sequence[Seen]) -> Seen:
+    return max(seen, key=_there)
+
+
+def _empty(looked: Looked) -> float:
+    """How sure it is that the pictures show nothing: as sure as the best candidate that was not enough is poor."""
+    return min(SURE, 1.0 - max(seen.best_candidate for seen in looked.seen))
+
+
+def _held(seen: Sequence[Seen], *, now: bool) -> int:
+    """How many are there: now, in most of the pictures; else the most that two pictures show."""
+    counts = sorted((len(one.confirmed) for one in seen), reverse=True)
+    return counts[len(counts) // 2] if now else counts[min(1, len(counts) - 1)]
+
+
+def _exactly(looked: Looked, number: int, seen: Seen) -> float:
+    if number == 0:
+        return _empty(looked)
+    scores = sorted((d.score for d in seen.confirmed), reverse=True)
+    distribution = likelihood.count(scores).distribution
+    return distribution[min(number, len(distribution) - 1)]
+
+
+def _together(one: float, other: float) -> float:
+    """Two probabilities of the same thing that contradict each other, as a product of odds."""
+    both, neither = one * other, (1.0 - one) * (1.0 - other)
+    return both / (both + neither) if both + neither else 0.5
+
+
+def _share(request: AnswerRequest, looked: Sequence[Looked]) -> float:
+    """How much of what was asked about the pictures cover: of the span, and of the cameras."""
+    wanted = request.understanding
+    cameras = len({one.window.device_id for one in looked}) / max(1, request.devices_in_scope)
+    if wanted.now:
+        return min(1.0, cameras)
+    covered = max(one.window.end - one.window.start for one in looked)
+    return min(1.0, cameras) * min(1.0, covered / max(wanted.end - wanted.start, 1e-3))
