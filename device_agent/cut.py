@@ -1,0 +1,184 @@
+"""From segments to one clip: packets are copied, not encoded again, so nothing is lost and little is spent.
+
+In: neighbouring segments and a span. Out: an MP4 (Matroska where MP4 cannot hold the codec) with its true start and
+end: it begins with a key frame. It does not know who asked or who may see it. Next: `clips.py`, which decides that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.stream import Stream
+
+from device_agent.segments import MARGIN_S, Segment, Segments
+from foveate.errors import NotFound
+
+logger = logging.getLogger(__name__)
+
+_MP4 = {"h264", "hevc", "av1", "vp9", "mpeg4", "aac", "mp3", "mp3float", "opus", "ac3", "eac3", "alac", "flac"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A clip on disk: Unix seconds of its first picture and after its last, and its start's place in the source."""
+
+    path: Path
+    start: float
+    end: float
+    media_offset: float | None
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A segment within the clip: media seconds to add to its file's times, and the first decoding time to take."""
+
+    segment: Segment
+    path: Path
+    shift: float
+    begin: float
+
+
+def cut(
+    segments: Segments, wanted: list[Segment], *, start: float, end: float, target: Path, sound: bool = True
+) -> Cut:
+    """Joins the segments, from the last key frame at or before `start` to the last picture at or before `end`.
+
+    Stops before a segment with other codecs; gaps between segments stay as long as they were. Blocking.
+    """
+    first = wanted[0]
+    usable = [item for item in wanted if item.codecs == first.codecs]
+    decoded, shown = _last_key(segments.path(first), until=MARGIN_S + first.lead + (start - first.start) * first.rate)
+    begins = first.time_at(shown)
+    parts = [_Part(first, segments.path(first), -decoded, decoded)]
+    for item in usable[1:]:
+        apart = (item.start - begins) * first.rate + (shown - decoded)
+        parts.append(_Part(item, segments.path(item), apart - MARGIN_S - item.lead, 0.0))
+    with av.open(str(parts[0].path)) as template:
+        chosen = [s for s in template.streams if s.type == "video" or (s.type == "audio" and sound)]
+        mp4 = all(s.codec_context.name in _MP4 for s in chosen)
+        path = target.with_suffix(".mp4" if mp4 else ".mkv")
+        with _opened(path, mp4=mp4) as output:
+            made = {s.index: output.add_stream_from_template(s) for s in chosen}
+            ends = max((_copy(part, output, made, end=end) for part in parts), default=begins)
+    if ends <= begins:
+        path.unlink(missing_ok=True)
+        raise NotFound("No whole picture was recorded in that span; ask for a longer one.")
+    offset = None if first.media_offset is None else first.media_offset + (begins - first.start) * first.rate
+    return Cut(path, begins, ends, offset, "video/mp4" if mp4 else "video/x-matroska")
+
+
+def last_moment(path: Path) -> float | None:
+    """Seconds, in the file's own time, after its last picture; None when no picture can be read."""
+    last: float | None = None
+    try:
+        with av.open(str(path)) as container:
+            for data in container.demux(container.streams.video[0]):
+                if data.size and data.pts is not None and data.time_base is not None:
+                    last = max(last or 0.0, float((data.pts + (data.duration or 0)) * data.time_base))
+    except (av.FFmpegError, OSError, IndexError):
+        logger.debug("a segment ends early", extra={"path": str(path)})
+    return last
+
+
+def _opened(path: Path, *, mp4: bool) -> OutputContainer:
+    options = {"movflags": "+faststart"} if mp4 else {}
+    return av.open(str(path), "w", format="mp4" if mp4 else "matroska", container_options=options)
+
+
+def _last_key(path: Path, *, until: float) -> tuple[float, float]:
+    """Decoding and presentation time of the last key frame shown at or before `until`, else of the first."""
+    found: tuple[float, float] | None = None
+    with av.open(str(path)) as container:
+        for coded in _coded(container):
+            if not (coded.video and coded.data.is_keyframe):
+                continue
+            if found is not None and coded.shown > until + 1e-3:
+                break
+            found = (coded.decoded, coded.shown)
+    if found is None:
+        raise NotFound("The recording of that span cannot be read; ask for another one.")
+    return found
+
+
+def _copy(part: _Part, output: OutputContainer, made: dict[int, Stream], *, end: float) -> float:
+    """Copies one segment's packets up to `end`; returns Unix seconds after its last picture."""
+    last = part.segment.start
+    over = False
+    with av.open(str(part.path)) as container:
+        for coded in _coded(container):
+            data = coded.data
+            if data.stream_index not in made or coded.decoded < part.begin - 1e-6:
+                continue
+            # What is decoded after the end is not needed for anything shown before it.
+            over = over or part.segment.time_at(coded.decoded) > end
+            if over and coded.video:
+                break
+            if over:
+                continue
+            if coded.video:
+                last = max(last, part.segment.time_at(coded.shown + float(coded.duration * coded.tick)))
+            move = round(part.shift / coded.tick)
+            data.pts, data.dts = coded.pts + move, coded.dts + move
+            data.stream = made[data.stream_index]
+            output.mux(data)
+    return last
+
+
+@dataclass(slots=True)
+class _Coded:
+    """A packet with the times that its file gives it, in `tick`s."""
+
+    data: av.Packet[Any]
+    pts: int
+    dts: int
+    duration: int
+    tick: Fraction
+    video: bool
+
+    @property
+    def shown(self) -> float:
+        return float(self.pts * self.tick)
+
+    @property
+    def decoded(self) -> float:
+        return float(self.dts * self.tick)
+
+
+def _coded(container: InputContainer) -> Iterator[_Coded]:
+    """Packets with both times; reordered pictures at a file's start have no decoding time, so it is counted back."""
+    waiting: list[_Coded] = []
+    try:
+        for data in container.demux():
+            if not data.size or data.pts is None:
+                continue
+            dts, duration = data.pts if data.dts is None else data.dts, data.duration or 0
+            coded = _Coded(data, data.pts, dts, duration, data.time_base, data.stream.type == "video")
+            if data.dts is None:
+                waiting.append(coded)
+                continue
+            if waiting and data.stream_index == waiting[0].data.stream_index:
+                yield from _counted_back(waiting, coded.dts)
+                waiting = []
+            yield coded
+    except av.FFmpegError:
+        # The file is still being written, or its writer was killed: what came before is whole.
+        logger.debug("a segment ends early", extra={"file": container.name})
+    yield from _counted_back(waiting, None)
+
+
+def _counted_back(waiting: list[_Coded], following: int | None) -> list[_Coded]:
+    if not waiting:
+        return []
+    step = max(1, waiting[0].duration)
+    known = waiting[0].pts + step * len(waiting) if following is None else following
+    for count, coded in enumerate(reversed(waiting), start=1):
+        coded.dts = min(coded.pts, known - count * step)
+    return waiting

@@ -1,0 +1,180 @@
+"""Step 4, report: events go to the outbox as residency lets them, and from there to the site's stream, in order.
+
+In: `Event` revisions from the looking thread. Out: acknowledged messages on the site's NATS stream, and a heartbeat.
+A revision leaves the outbox only after the stream confirmed it. It does not know what the edge makes of events.
+Next: `edge_node/receive.py`, over NATS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from device_agent.clock import Clock
+from device_agent.outbox import Outbox
+from device_agent.trigger import Sender
+from foveate import subjects
+from foveate.bus import Bus
+from foveate.errors import OutOfSpace, TryAgain
+from foveate.messages import Event, Place, Presence, Representation
+from foveate.residency import Origin, ResidencyPolicy, decide
+from foveate.wire import presence_to
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 2.0
+_BATCH = 64
+_IDLE_S = 0.5
+_HELD = 256  # events kept in memory while the disk is full; each only in its newest revision
+
+
+class Release:
+    """Residency at the sender: what of an event may reach the site's edge."""
+
+    def __init__(self, policy: ResidencyPolicy, sender: Sender) -> None:
+        self._policy = policy
+        self._origin = Origin(sender.region, sender.site_id, sender.device_id, sender.labels)
+        self._edge = Place(sender.region, sender.site_id)
+
+    def released(self, event: Event) -> Event | None:
+        """The event without what must stay here; None when not even its facts may reach the site."""
+        if not self._allowed(Representation.FACTS):
+            return None
+        if event.embedding is not None and not self._allowed(Representation.EMBEDDING):
+            return replace(event, embedding=None)
+        return event
+
+    def _allowed(self, representation: Representation) -> bool:
+        verdict = decide(self._policy, origin=self._origin, representation=representation, destination=self._edge)
+        return verdict.allowed
+
+
+class Reporter:
+    """Puts events into the outbox from any thread and empties it from the event loop."""
+
+    def __init__(self, outbox: Outbox, *, sender: Sender, release: Release, clock: Clock) -> None:
+        self._outbox, self._sender, self._release, self._clock = outbox, sender, release, clock
+        self._held: dict[str, Event] = {}
+        self._lock = threading.Lock()
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.trouble = ""
+        """One sentence while events cannot be stored."""
+
+    @property
+    def depth(self) -> int:
+        """How many revisions wait."""
+        return self._outbox.depth + len(self._held)
+
+    def close_left_open(self) -> None:
+        """Closes the events of a process that was killed while they were open."""
+        for event in self._outbox.left_open():
+            self.put(replace(event, open=False, revision=event.revision + 1))
+
+    def put(self, event: Event) -> None:
+        """Stores what may leave of a revision. Blocking (a disk write); never raises for want of space."""
+        allowed = self._release.released(event)
+        if allowed is None:
+            return
+        allowed = replace(allowed, report_time=self._clock.now())
+        with self._lock:
+            self._held.pop(event.event_id, None)
+            self._held[event.event_id] = allowed
+            self._store_held()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def retry(self) -> None:
+        """Tries again to store what found no room. Blocking."""
+        with self._lock:
+            self._store_held()
+
+    async def run(self, bus: Bus, *, stop: asyncio.Event) -> None:
+        """Sends what waits, in order, until `stop` is set; a lost link only makes it wait."""
+        self._loop = asyncio.get_running_loop()
+        while not stop.is_set():
+            self._wake.clear()
+            if self._held:
+                await asyncio.to_thread(self.retry)
+            try:
+                if not await self.drain(bus):
+                    await _first(self._wake, stop, timeout=_IDLE_S)
+            except TryAgain as error:
+                logger.info("reporting waits: %s", error)
+                await _first(stop, timeout=error.retry_after)
+
+    async def drain(self, bus: Bus) -> int:
+        """Sends one batch; returns how many the stream confirmed. Raises TryAgain with the rest still stored."""
+        batch = await asyncio.to_thread(self._outbox.pending, _BATCH)
+        confirmed: list[int] = []
+        try:
+            for item in batch:
+                subject = subjects.event(self._sender.site_id, self._sender.device_id)
+                await bus.store(subject, item.payload, message_id=item.message_id)
+                confirmed.append(item.number)
+        finally:
+            if confirmed:
+                await asyncio.to_thread(self._outbox.done, confirmed)
+        return len(confirmed)
+
+    def _store_held(self) -> None:
+        try:
+            for key in list(self._held):
+                self._outbox.put(self._held[key])
+                del self._held[key]
+            self.trouble = ""
+        except OutOfSpace as error:
+            if not self.trouble:
+                logger.warning("%s", error)
+            self.trouble = error.message
+            while len(self._held) > _HELD:
+                lost = self._held.pop(next(iter(self._held)))
+                logger.error("an event found no room on disk or in memory", extra={"event_id": lost.event_id})
+
+
+async def beat(bus: Bus, *, sender: Sender, presence: Callable[[], Presence], stop: asyncio.Event) -> None:
+    """A heartbeat every HEARTBEAT_S until `stop` is set; one that is lost is replaced by the next."""
+    subject = subjects.presence(sender.site_id, sender.device_id)
+    while not stop.is_set():
+        try:
+            await bus.send(subject, presence_to(presence()).SerializeToString())
+        except TryAgain as error:
+            logger.debug("no heartbeat: %s", error)
+        await _first(stop, timeout=HEARTBEAT_S)
+
+
+def heartbeat(sender: Sender, *, time: float, capturing: bool, trouble: str, depth: int, frames: int) -> Presence:
+    """The heartbeat of this device."""
+    return Presence(
+        sender.device_id,
+        sender.site_id,
+        time,
+        capturing,
+        trouble=trouble,
+        outbox_depth=depth,
+        frames=frames,
+        version=_version(),
+    )
+
+
+@cache
+def _version() -> str:
+    try:
+        return version("foveate")
+    except PackageNotFoundError:
+        return "from source"
+
+
+async def _first(*events: asyncio.Event, timeout: float) -> None:
+    """Returns when one of the events is set or the seconds are over."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

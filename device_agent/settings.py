@@ -1,0 +1,95 @@
+"""What a device must be told, from environment variables that start with FOVEATE_DEVICE_.
+
+In: the environment. Out: checked `Settings`, or InvalidInput naming the variable. Next: `pipeline.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from foveate.errors import FoveateError, InvalidInput
+from foveate.messages import DeviceKind
+from foveate.subjects import checked_name
+
+
+class Settings(BaseSettings):
+    """The settings of one device; its docstrings are the help."""
+
+    model_config = SettingsConfigDict(env_prefix="FOVEATE_DEVICE_", use_attribute_docstrings=True, extra="ignore")
+
+    id: str
+    """Name of this device: lower-case letters, digits and dashes."""
+    site: str
+    """Name of its site."""
+    region: str
+    """Legal area of the site, such as eu-west."""
+    kind: DeviceKind = DeviceKind.FIXED_CAMERA
+    """body-cam, glasses, fixed-camera, phone or robot."""
+    labels: str = ""
+    """Words that residency rules look at, separated by commas."""
+    source: str
+    """The camera: path of a video file, rtsp:// URL or /dev/videoN."""
+    loop: bool = False
+    """Files only: start again at the end."""
+    speed: float = Field(default=1.0, gt=0, le=100)
+    """Files only: media seconds per second."""
+    nats_url: str = "nats://127.0.0.1:4222"
+    """The site's NATS server."""
+    edge_grpc: str = ""
+    """host:port of the edge's gRPC service, where clips are uploaded."""
+    cloud_grpc: str = ""
+    """host:port of the cloud's gRPC service, for joining; empty: connect without credentials."""
+    join_token: str = Field(default="", repr=False)
+    """One-time token for joining; not needed once joined."""
+    policy: Path
+    """The residency policy, a YAML file."""
+    data_dir: Path
+    """Where recordings, the outbox and the credentials lie."""
+    ring_bytes: int = Field(default=512 << 20, ge=1 << 20)
+    """Most bytes of recordings that are kept."""
+    ring_seconds: float = Field(default=3600.0, gt=0)
+    """Longest time for which recordings are kept."""
+    outbox_bytes: int = Field(default=64 << 20, ge=1 << 16)
+    """Most bytes of events that wait for the link."""
+    analysis_fps: float = Field(default=5.0, gt=0, le=60)
+    """Pictures looked at in a second; the detector runs only when it is worth it."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least level that is logged."""
+
+    @field_validator("id", "site")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        try:
+            return checked_name(value, what="device or site")
+        except FoveateError as error:
+            raise ValueError(error.message) from error
+
+    @property
+    def label_words(self) -> tuple[str, ...]:
+        """The labels as words."""
+        return tuple(word.strip() for word in self.labels.split(",") if word.strip())
+
+
+def load() -> Settings:
+    """The settings of this process; InvalidInput names the first variable that is missing or wrong."""
+    from_environment: dict[str, Any] = {}
+    try:
+        return Settings(**from_environment)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"FOVEATE_DEVICE_{str(first['loc'][0]).upper()}"
+        what = "is not set" if first["type"] == "missing" else f"is wrong: {first['msg']}"
+        raise InvalidInput(f"{name} {what}; see `foveate-device --help`.", variable=name) from error
+
+
+def described() -> str:
+    """One line for each setting: variable, default and meaning."""
+    lines = []
+    for name, field in Settings.model_fields.items():
+        default = "required" if field.is_required() else f"default {field.default}"
+        lines.append(f"  FOVEATE_DEVICE_{name.upper():<13} {field.description} ({default})")
+    return "\n".join(lines)
