@@ -57,7 +57,7 @@ class Rule:
 
     def limit(self, representation: Representation) -> Boundary | None:
         """The farthest boundary that this rule sets, None when it does not mention the representation."""
-        return dict(self.limits).get(representation)
+        return min((boundary for named, boundary in self.limits if named is representation), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ class ResidencyPolicy:
     @property
     def revision(self) -> str:
         """SHA-256 of the rules, shortened to 12 hex digits: tells which policy decided."""
-        return hashlib.sha256(repr(sorted(self.rules, key=lambda rule: rule.name)).encode()).hexdigest()[:12]
+        canonical = sorted((rule.name, repr(rule.scope), sorted(rule.limits)) for rule in self.rules)
+        return hashlib.sha256(repr(canonical).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ def crossing(origin: Origin, destination: Place) -> Boundary:
         return Boundary.WORLD
     if not destination.site_id or destination.site_id != origin.site_id:
         return Boundary.REGION
-    return Boundary.DEVICE if destination.device_id == origin.device_id else Boundary.SITE
+    same_device = destination.device_id and destination.device_id == origin.device_id
+    return Boundary.DEVICE if same_device else Boundary.SITE
 
 
 def decide(policy: ResidencyPolicy, *, origin: Origin, representation: Representation, destination: Place) -> Verdict:
@@ -131,12 +133,26 @@ def most_telling(
 def load(path: Path) -> ResidencyPolicy:
     """The policy in a YAML file; NotFound or InvalidInput with the place of the mistake."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except FileNotFoundError as error:
         raise NotFound(f"No residency policy at {path}; name one that exists.", path=str(path)) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} is not YAML ({error}); correct it.", path=str(path)) from error
+        mistake = " ".join(str(error).split())
+        raise InvalidInput(f"{path} is not YAML ({mistake}); correct it.", path=str(path)) from error
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read ({error.strerror}); name a file.", path=str(path)) from error
     return parse(document, source=str(path))
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is a mistake: the second would silently undo the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
 
 
 def parse(document: Any, *, source: str) -> ResidencyPolicy:  # noqa: ANN401  YAML may hold anything
@@ -159,7 +175,7 @@ def _rule(item: Any, *, where: str) -> Rule:  # noqa: ANN401
         raise InvalidInput(f"{where}: a rule needs a `name`, since refusals quote it.")
     scope = item.get("scope") or {}
     known = {"region", "site", "device", "label"}
-    if not isinstance(scope, dict) or set(scope) - known or not all(isinstance(v, str) for v in scope.values()):
+    if not isinstance(scope, dict) or set(scope) - known or not all(v and isinstance(v, str) for v in scope.values()):
         raise InvalidInput(f"{where} ({name}): `scope` takes {', '.join(sorted(known))}, each a word.")
     limits = item["limits"]
     if not isinstance(limits, dict):
