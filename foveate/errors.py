@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 Disposition = Literal["nak", "term"]
+_KIND = "foveate_error"
 
 
 class FoveateError(Exception):
@@ -41,6 +42,12 @@ class FoveateError(Exception):
         self.message = message
         self.reason = reason or _upper_snake(type(self).__name__)
         self.metadata = metadata
+
+    @property
+    def carried(self) -> dict[str, str]:
+        """The metadata as it travels: with the class, where the reason does not tell it."""
+        kind = _upper_snake(type(self).__name__)
+        return self.metadata if self.reason == kind else {**self.metadata, _KIND: kind}
 
 
 class TryAgain(FoveateError):
@@ -148,10 +155,12 @@ def _leaves(root: type[FoveateError]) -> dict[str, type[FoveateError]]:
 
 
 def from_wire(*, reason: str, message: str, metadata: dict[str, str], retry_after: float = 1.0) -> FoveateError:
-    """The error that a remote process raised, rebuilt here; an unknown reason becomes its family by delay."""
-    kind = _leaves(FoveateError).get(reason)
-    if kind is None:
-        kind = Unreachable if retry_after else Never
-    if issubclass(kind, TryAgain):
-        return kind(message, retry_after=retry_after, reason=reason, **metadata)
-    return kind(message, reason=reason, **metadata)
+    """The error that a remote process raised, rebuilt here; an unknown one becomes its family by delay."""
+    known = _leaves(FoveateError)
+    kind = known.get(reason) or known.get(metadata.get(_KIND, "")) or (Unreachable if retry_after else Never)
+    error = kind(message, reason=reason)
+    # Set, not passed on: a sender may name its variables as it likes.
+    error.metadata = {name: value for name, value in metadata.items() if name != _KIND}
+    if isinstance(error, TryAgain):
+        error.retry_after = retry_after
+    return error

@@ -131,11 +131,13 @@ def clip_header_of(message: clip_pb.ClipHeader) -> m.ClipHeader:
     """A clip header; the digest must be a SHA-256 and the offset within the size."""
     if len(message.sha256) != 32 or not 0 <= message.offset_bytes <= message.size_bytes:
         raise MalformedMessage("ClipHeader needs a 32-byte sha256 and 0 <= offset_bytes <= size_bytes.")
+    start, end = moment(message, "start_time"), moment(message, "end_time")
+    ordered(start, end, "ClipHeader")
     return m.ClipHeader(
         clip_id=message.clip_id,
         device_id=message.device_id,
-        start=moment(message, "start_time"),
-        end=moment(message, "end_time"),
+        start=start,
+        end=end,
         size_bytes=message.size_bytes,
         sha256=message.sha256,
         media_type=message.media_type,
@@ -150,7 +152,7 @@ def clip_header_of(message: clip_pb.ClipHeader) -> m.ClipHeader:
 def failure_to(error: FoveateError) -> failure_pb.Failure:
     """An error as data."""
     delay = duration(error.retry_after) if isinstance(error, TryAgain) else None
-    return failure_pb.Failure(reason=error.reason, message=error.message, retry_delay=delay, metadata=error.metadata)
+    return failure_pb.Failure(reason=error.reason, message=error.message, retry_delay=delay, metadata=error.carried)
 
 
 def failure_of(message: failure_pb.Failure) -> FoveateError:
