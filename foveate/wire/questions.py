@@ -174,8 +174,8 @@ def plan_of(message: pb.Plan) -> m.Plan:
             m.PlannedPlacement(
                 placement=placement_of(p.placement),
                 latency_q95_s=seconds_of(p.latency_q95),
-                cost_usd=p.cost_usd,
-                confidence=p.confidence,
+                cost_usd=amount(p.cost_usd, "PlannedPlacement.cost_usd"),
+                confidence=fraction(p.confidence, "PlannedPlacement.confidence"),
                 reason=p.reason,
             )
             for p in message.placements
@@ -206,7 +206,7 @@ def step_of(message: pb.Step) -> m.Step:
         reason=message.reason,
         confidence=fraction(message.confidence, "Step.confidence"),
         latency_s=seconds_of(message.latency),
-        cost_usd=message.cost_usd,
+        cost_usd=amount(message.cost_usd, "Step.cost_usd"),
     )
 
 
@@ -276,7 +276,7 @@ def answer_to(answer: m.Answer) -> pb.Answer:
 
 def answer_of(message: pb.Answer) -> m.Answer:
     """An answer."""
-    value: bool | int | float | None = None
+    value: bool | int | float | None
     match message.WhichOneof("value"):
         case "present":
             value = message.present
@@ -297,7 +297,7 @@ def answer_of(message: pb.Answer) -> m.Answer:
         cost_usd=amount(message.cost_usd, "Answer.cost_usd"),
         reason=message.reason,
         rule=message.rule,
-        moved_bytes=message.moved_bytes,
+        moved_bytes=int(amount(message.moved_bytes, "Answer.moved_bytes")),
     )
 
 
@@ -321,7 +321,7 @@ def request_of(message: pb.AnswerRequest) -> m.AnswerRequest:
         understanding=understanding_of(message.understanding),
         placement=placement_of(message.placement),
         device_ids=tuple(message.device_ids),
-        devices_in_scope=message.devices_in_scope,
+        devices_in_scope=int(amount(message.devices_in_scope, "AnswerRequest.devices_in_scope")),
         time_left_s=seconds_of(message.time_left),
         carried=tuple(evidence_of(e) for e in message.carried),
     )
@@ -347,5 +347,5 @@ def record_of(message: service_pb.QuestionRecord) -> m.QuestionRecord:
         steps=tuple(step_of(step) for step in message.steps),
         answer=answer_of(message.answer),
         latency_s=seconds_of(message.latency),
-        cost_usd=message.cost_usd,
+        cost_usd=amount(message.cost_usd, "QuestionRecord.cost_usd"),
     )
