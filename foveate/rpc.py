@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 DOMAIN = "foveate"
 CHUNK_BYTES = 64 * 1024
+# A status travels in HTTP/2 trailers, of which clients take 8 KiB; an error may quote what somebody sent.
+_LONGEST_MESSAGE, _LONGEST_VALUE = 1000, 200  # bytes
 # A phone on a train vanishes without a FIN: pings find out within half a minute.
 _KEEPALIVE = [("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000)]
 _SERVER = [("grpc.so_reuseport", 0), ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000), *_KEEPALIVE]
@@ -32,11 +34,12 @@ _SERVER = [("grpc.so_reuseport", 0), ("grpc.http2.min_recv_ping_interval_without
 
 def status_of(error: FoveateError) -> status_pb2.Status:
     """The rich status of an error (google.rpc.Status with ErrorInfo and, where it helps, RetryInfo)."""
-    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))]
+    metadata = {name: _cut(value, _LONGEST_VALUE) for name, value in error.carried.items()}
+    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))]
     if isinstance(error, TryAgain):
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_after))))
     code = grpc.StatusCode[error.code].value[0]
-    return status_pb2.Status(code=code, message=error.message, details=details)
+    return status_pb2.Status(code=code, message=_cut(error.message, _LONGEST_MESSAGE), details=details)
 
 
 def error_of(failure: grpc.RpcError) -> FoveateError:
@@ -174,3 +177,7 @@ def _packed(message: Any) -> AnyMessage:  # noqa: ANN401
     packed = AnyMessage()
     packed.Pack(message)
     return packed
+
+
+def _cut(text: str, longest: int) -> str:
+    return text.encode()[:longest].decode(errors="ignore")
