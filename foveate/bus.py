@@ -17,13 +17,13 @@ from pathlib import Path
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
+from nats.errors import MaxPayloadError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
-from foveate.errors import FoveateError, Never, NotReady, OutOfSpace, TryAgain, Unreachable
+from foveate.errors import FoveateError, InvalidInput, Never, NotReady, OutOfSpace, TryAgain, Unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,8 @@ class Bus:
                     f"The stream behind {subject} is full ({error.description}); free space there.", retry_after=5.0
                 ) from error
             raise Unreachable(f"The stream behind {subject} refused: {error.description}.") from error
+        except MaxPayloadError as error:
+            raise self._too_large(subject, payload) from error
         except (TimeoutError, NatsError) as error:
             raise Unreachable(f"No stream confirmed {subject}; it is sent again when the link is back.") from error
 
@@ -84,6 +86,8 @@ class Bus:
         """Publishes without an acknowledgement, for what the next one replaces, such as heartbeats."""
         try:
             await self.client.publish(subject, payload)
+        except MaxPayloadError as error:
+            raise self._too_large(subject, payload) from error
         except NatsError as error:
             raise Unreachable(f"Could not publish to {subject}: {error}.") from error
 
@@ -95,6 +99,8 @@ class Bus:
             raise Unreachable(f"Nobody listens at {subject}; start that node or check its link.") from error
         except (TimeoutError, NatsTimeoutError) as error:
             raise Unreachable(f"No reply from {subject} within {timeout:.1f} s.") from error
+        except MaxPayloadError as error:
+            raise self._too_large(subject, payload) from error
         except NatsError as error:
             raise Unreachable(f"Could not ask {subject}: {error}.") from error
         return reply.data
@@ -123,6 +129,8 @@ class Bus:
                 await handler(message.data)
             except FoveateError as error:
                 logger.warning("dropped: %s", error, extra={"subject": message.subject})
+            except Exception:
+                logger.exception("a listener broke", extra={"subject": message.subject})
 
         await self.client.subscribe(subject, cb=handle)
 
@@ -160,6 +168,14 @@ class Bus:
                     return
                 logger.warning("consumer %s lost its stream (%s); trying again", durable, error)
                 await asyncio.sleep(1.0)
+
+    def _too_large(self, subject: str, payload: bytes) -> InvalidInput:
+        # Sent again it would be as large: this ends the message, where Unreachable would block what waits behind it.
+        return InvalidInput(
+            f"{len(payload)} bytes for {subject} are more than the {self.client.max_payload} that the server takes; "
+            "send less, or raise its max_payload.",
+            reason="TOO_LARGE",
+        )
 
     async def close(self) -> None:
         """Lets open requests finish, flushes what was published and closes; never raises."""
