@@ -13,10 +13,11 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uuid_utils
 
@@ -26,7 +27,7 @@ from device_agent.clips import ClipDesk
 from device_agent.clock import SteadyClock
 from device_agent.enrol import credentials
 from device_agent.frames import Inbox
-from device_agent.look import Looker
+from device_agent.look import Looker, OneEye
 from device_agent.outbox import Outbox
 from device_agent.pipeline import Pipeline
 from device_agent.record import Recorder
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_WORKERS = 4
 _DRAIN_S = 2.0
 _DIAL_S = 5.0
 _LONGEST_WAIT_S = 10.0
@@ -73,6 +75,8 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
     ready.unlink(missing_ok=True)
     parts = await asyncio.to_thread(_build, settings)
     failure: list[Exception] = []
+    # Few, since what runs there is rare and each thread costs memory.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=_WORKERS))
     threads = _start(parts, failure, stop)
     link = asyncio.create_task(_link(parts, stop, ready))
     stopped = asyncio.create_task(stop.wait())
@@ -99,7 +103,7 @@ def _build(settings: Settings) -> _Parts:
     data, clock, halt = _writable(settings.data_dir), SteadyClock(), threading.Event()
     sender = Sender(settings.id, settings.site, settings.region, settings.label_words)
     camera = open_camera(settings.source, loop=settings.loop, speed=settings.speed, clock=clock, stop=halt)
-    detector = NanoDet(models.find("nanodet-g"))
+    detector = OneEye(NanoDet(models.find("nanodet-g")))
     encoder = LiteEncoder(models.find("efficientnet-lite0"), models.find("imagenet-minilm"))
     looker = Looker(detector=detector, encoder=encoder)
     outbox = Outbox(data / "outbox.sqlite", max_bytes=settings.outbox_bytes)
@@ -200,12 +204,18 @@ async def _dialled(settings: Settings, stop: asyncio.Event) -> Bus | None:
     )
 
 
-async def _until(stop: asyncio.Event, dial: Callable[[], Awaitable[T]]) -> T | None:
+async def _until(stop: asyncio.Event, dial: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
     """Tries again after each TryAgain, more and more slowly; None once `stop` is set."""
     delay = 0.5
+    stopped = asyncio.ensure_future(stop.wait())
     while not stop.is_set():
+        dialling = asyncio.ensure_future(dial())
+        await asyncio.wait({dialling, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not dialling.done():
+            dialling.cancel()
+            return None
         try:
-            return await dial()
+            return await dialling
         except TryAgain as error:
             logger.info("waiting: %s", error)
             with contextlib.suppress(TimeoutError):

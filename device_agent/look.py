@@ -8,6 +8,7 @@ Next: `trigger.py`; `answer.py` asks for the last view.
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from device_agent.motion import HEIGHT, WIDTH, MotionGate
 from device_agent.track import Observation, Tracker, View, observe
 from foveate.messages import Embedding
 from foveate.vision.boxes import Box
-from foveate.vision.detect import Detector, Picture
+from foveate.vision.detect import Detection, Detector, Picture
 from foveate.vision.encode import Encoder
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,21 @@ _AT_LEAST_EVERY_S = 1.0
 _CROP_MARGIN = 0.2
 _CROP_SIDE = 224  # what the encoder sees; keeping more would only cost memory
 _BETTER = 1.15  # a crop must be this much better to replace the one kept
+
+
+class OneEye:
+    """A detector that looks at one picture at a time, in a thread of its own.
+
+    Looking, answering and redacting share it: each thread that runs the network keeps 25 MB of scratch memory.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="eye")
+
+    def detect(self, image: Picture) -> tuple[Detection, ...]:
+        """What the detector finds; waits for its turn."""
+        return self._thread.submit(self._detector.detect, image).result()
 
 
 class Looker:
