@@ -224,7 +224,11 @@ async def connect(
         if "authorization" in str(cause).lower():
             raise NotReady(f"The NATS server at {url} turned these credentials down; enrol again.") from error
         raise Unreachable(f"No NATS server answers at {url}; start it or correct the URL.") from error
-    _refuse_old(client, url)
+    try:
+        _refuse_old(client, url)
+    except NotReady:
+        await client.close()
+        raise
     return Bus(client, client.jetstream())
 
 
