@@ -45,7 +45,10 @@ def status_of(error: FoveateError) -> status_pb2.Status:
 def error_of(failure: grpc.RpcError) -> FoveateError:
     """The error behind a failed call: the one that the server raised, or Unreachable when there was none."""
     code = failure.code() if callable(getattr(failure, "code", None)) else None
-    status = rpc_status.from_call(cast(grpc.Call, failure)) if code is not None else None
+    try:
+        status = rpc_status.from_call(cast(grpc.Call, failure)) if code is not None else None
+    except ValueError:  # trailers that contradict the code: whoever wrote them is not ours
+        status = None
     reason, metadata, delay = "", {}, 0.0
     message = status.message if status else ""
     for detail in status.details if status else ():
