@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from edge_node.decode import Frame
 from foveate.errors import InvalidInput
 from foveate.messages import Evidence, Sighting
+from foveate.vision import likelihood
 from foveate.vision.detect import Detection, Detector, Picture, report_threshold
 from foveate.vision.draw import jpeg, read_jpeg
 from foveate.vision.redact import redact
@@ -27,7 +28,7 @@ _HIDDEN = 0.10  # from this score on a person is hidden: redacting a coat rack h
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one picture shows: `confirmed` things, and the best score of any candidate, confirmed or not."""
+    """What one picture shows: `confirmed` things, and the probability (0 to 1) of the best candidate of all."""
 
     frame: Frame
     confirmed: tuple[Detection, ...]
@@ -53,7 +54,7 @@ class Look:
             Seen(
                 frame=frame,
                 confirmed=tuple(d for d in found[index] if _holds(d, _around(found, index))),
-                best_candidate=max((d.score for d in found[index]), default=0.0),
+                best_candidate=max(map(probability, found[index]), default=0.0),
             )
             for index, frame in enumerate(frames)
         )
@@ -92,6 +93,11 @@ def _distinct(detections: Sequence[Detection], labels: Sequence[str]) -> list[De
     return kept
 
 
+def probability(detection: Detection) -> float:
+    """How likely the candidate is a real thing of its name, 0 to 1."""
+    return likelihood.calibration([detection.label]).probability(detection.score)
+
+
 def _around(found: Sequence[Sequence[Detection]], index: int) -> list[Detection]:
     """What the neighbouring pictures show."""
     before = found[index - 1] if index else ()
@@ -100,8 +106,8 @@ def _around(found: Sequence[Sequence[Detection]], index: int) -> list[Detection]
 
 
 def _holds(detection: Detection, neighbours: Sequence[Detection]) -> bool:
-    """Whether it is clear enough and there in a neighbouring picture too, at least faintly."""
-    if detection.score < report_threshold(detection.label):
+    """Whether it is likelier than not, and there in a neighbouring picture too, at least faintly."""
+    if probability(detection) < 0.5:
         return False
     reach = detection.box.expanded(_REACH)
     return any(

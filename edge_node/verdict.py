@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edge_node.closer import Looked
-from edge_node.look import Seen, small_jpeg
+from edge_node.look import Seen, probability, small_jpeg
 from foveate.facts import clock
 from foveate.messages import Answer, AnswerRequest, Evidence, Outcome, Representation, Sighting, Task
 from foveate.vision import likelihood
@@ -168,7 +168,7 @@ def _spans(looked: Sequence[Looked]) -> str:
 
 
 def _there(seen: Seen) -> float:
-    return likelihood.presence([d.score for d in seen.confirmed])
+    return 1.0 - math.prod(1.0 - probability(d) for d in seen.confirmed)
 
 
 def _clearest(seen: Sequence[Seen]) -> Seen:
@@ -190,7 +190,8 @@ def _exactly(looked: Looked, number: int, seen: Seen) -> float:
     if number == 0:
         return _empty(looked)
     scores = sorted((d.score for d in seen.confirmed), reverse=True)
-    distribution = likelihood.count(scores).distribution
+    platt = likelihood.calibration(sorted({d.label for d in seen.confirmed}))
+    distribution = likelihood.count(scores, platt).distribution
     return distribution[min(number, len(distribution) - 1)]
 
 

@@ -128,7 +128,7 @@ def _presence(request: AnswerRequest, spans: Sequence[Span]) -> Answer:
         request,
         text=f"Yes: {first.event.device_id} had {wanted.subject or wanted.labels[0]} in view {when}{more}.",
         value=True,
-        confidence=likelihood.presence([span.score for span in best]),
+        confidence=likelihood.presence([span.score for span in best], _platt(request)),
         spans=best,
     )
 
@@ -177,7 +177,7 @@ def _count(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answe
     moment, together = _together(wanted.now, spans, start=wanted.start, end=wanted.end)
     number, subject = len(together), wanted.subject or wanted.labels[0]
     if number:
-        sure = likelihood.count([span.score for span in together]).distribution[number] * share
+        sure = likelihood.count([span.score for span in together], _platt(request)).distribution[number] * share
     else:
         sure = _absence_confidence(request, heard)
     if wanted.now:
@@ -222,7 +222,7 @@ def _find(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answer
         text=f"{which} seen ({wanted.subject or found.event.labels[0].label}) by {found.event.device_id} "
         f"at {moment_in(found.event, found.start)}.",
         value=found.start,
-        confidence=likelihood.presence([found.score]) * share,
+        confidence=likelihood.presence([found.score], _platt(request)) * share,
         spans=[found],
         moment=found.start,
         reason=_gaps(request, heard) if share < 1.0 else "",
@@ -249,6 +249,10 @@ def _piece(spans: Sequence[Span], moment: float | None) -> Evidence:
         representation=Representation.FACTS,
         media_offset=event.media_offset,
     )
+
+
+def _platt(request: AnswerRequest) -> likelihood.Platt:
+    return likelihood.calibration(request.understanding.labels)
 
 
 def _at(sightings: Sequence[Sighting], moment: float | None) -> Sighting:
