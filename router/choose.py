@@ -2,8 +2,8 @@
 
 The model has two points: a placement's answer turns out sure (confidence SURE) or unsure (GUESS), with the chance that
 makes its expected confidence come true. One question is hard or easy for all tiers alike, so after an unsure answer
-every chance shrinks by the correlation rho; a lesser form of footage that the same node already looked at adds
-nothing. Expected loss of a path: what each step costs times the chance to reach it, plus w times the error left.
+chances shrink by the correlation rho, as far as both look at the same devices; the same FACTS read elsewhere add
+nothing. Expected loss of a path: the cost of each step times the chance to reach it, plus w times the error left.
 It knows no residency: only what may be tried comes in. `settle` is next and uses the same `chance`.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from foveate.messages import Placement, Representation
+from foveate.messages import Placement, Representation, Tier
 from router.candidates import Candidate
 from router.policy import GUESS, SURE, PlacementPolicy
 
@@ -30,12 +30,13 @@ class Path:
     loss: float = float("inf")
 
 
-def chance(candidate: Candidate, *, tried: Sequence[Placement], sureness: float, policy: PlacementPolicy) -> float:
+def chance(candidate: Candidate, *, tried: Sequence[Candidate], sureness: float, policy: PlacementPolicy) -> float:
     """Chance that its answer turns out sure, when earlier answers left us `sureness` (0 unsure to 1 sure)."""
     alone = min(1.0, max(0.0, (candidate.confidence - GUESS) / (SURE - GUESS)))
-    if any(_sees_no_more(candidate.placement, earlier) for earlier in tried):
+    if any(_shows_nothing_new(candidate, earlier) for earlier in tried):
         return 0.0
-    return alone * (1.0 - policy.correlation * (1.0 - sureness)) if tried else alone
+    overlap = max((_overlap(candidate, earlier) for earlier in tried), default=0.0)
+    return alone * (1.0 - policy.correlation * overlap * (1.0 - sureness))
 
 
 def price(candidate: Candidate, policy: PlacementPolicy) -> float:
@@ -74,8 +75,7 @@ class _Walk:
 
 
 def _extended(walk: _Walk, candidate: Candidate, policy: PlacementPolicy) -> _Walk:
-    tried = [earlier.placement for earlier in walk.path]
-    sure = chance(candidate, tried=tried, sureness=0.0, policy=policy)
+    sure = chance(candidate, tried=walk.path, sureness=0.0, policy=policy)
     ended = walk.reach * sure * policy.error_usd * (1.0 - SURE)
     return replace(
         walk,
@@ -106,6 +106,8 @@ class _Search:
             if candidate in walk.path:
                 continue
             longer = _extended(walk, candidate, self._policy)
+            if walk.path and longer.reach == walk.reach:
+                continue  # it adds nothing
             if longer.seconds > self._seconds or longer.usd > self._usd:
                 continue
             self._weigh(longer)
@@ -121,8 +123,25 @@ def _key(path: tuple[Candidate, ...], loss: float) -> tuple[float, int, tuple[Pl
     return loss, len(path), tuple(candidate.placement for candidate in path)
 
 
-def _sees_no_more(placement: Placement, earlier: Placement) -> bool:
-    """Whether this is footage that the same node already looked at in the same or a more telling form."""
-    footage = placement.representation >= Representation.REDACTED_FRAMES
-    same = (placement.tier, placement.node) == (earlier.tier, earlier.node)
-    return same and footage and earlier.representation >= placement.representation
+def _overlap(candidate: Candidate, earlier: Candidate) -> float:
+    """The share of the candidate's devices that the earlier one looked at too."""
+    seen = set(earlier.device_ids)
+    return sum(device_id in seen for device_id in candidate.device_ids) / len(candidate.device_ids)
+
+
+def _shows_nothing_new(candidate: Candidate, earlier: Candidate) -> bool:
+    """Whether the earlier one rested on the same: a device's FACTS are its own detections, wherever they are read, and
+    a node that looked at footage sees it no better in another form."""
+    if not set(candidate.device_ids) <= set(earlier.device_ids):
+        return False
+    now, before = candidate.placement, earlier.placement
+    if _is_own_detections(now):
+        return _is_own_detections(before)
+    if now.representation < Representation.REDACTED_FRAMES:
+        return before.representation is now.representation
+    looked = before.representation >= Representation.REDACTED_FRAMES
+    return looked and (now.tier, now.node) == (before.tier, before.node)
+
+
+def _is_own_detections(placement: Placement) -> bool:
+    return placement.tier is Tier.DEVICE or placement.representation is Representation.FACTS

@@ -229,9 +229,10 @@ def _ending(scope: InScope, rejected: Sequence[Rejection]) -> Ending:
     refused = next((r for r in rejected if r.by_residency and r.capable), None)
     if refused is not None:
         return Ending(Outcome.REFUSED, refused.reason, refused.rule)
-    capable = [r for r in rejected if r.capable]
-    reasons = dict.fromkeys(r.reason for r in capable or rejected)
-    return Ending(Outcome.CANNOT_TELL, "; ".join(list(reasons)[:3]))
+    # What stood in the way of nodes that could answer says more than what others cannot do.
+    telling = [r for r in rejected if r.capable] or [r for r in rejected if not r.by_residency] or rejected
+    reasons = dict.fromkeys(r.reason for r in telling)
+    return Ending(Outcome.CANNOT_TELL, "; ".join(list(reasons)[:2]))
 
 
 def _planned(candidate: Candidate, index: int) -> PlannedPlacement:

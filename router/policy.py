@@ -54,13 +54,13 @@ _TASKS: Mapping[Tier, tuple[Task, ...]] = {
 # Presence, count and find; seconds that 95 of 100 keep to, on a small machine that does other work as well.
 _EMBEDDED: tuple[tuple[Tier, Representation, tuple[float, float, float], float], ...] = (
     (Tier.DEVICE, Representation.FRAMES, (0.90, 0.82, 0.50), 0.3),
-    (Tier.EDGE, Representation.FACTS, (0.84, 0.74, 0.84), 0.4),
+    (Tier.EDGE, Representation.FACTS, (0.84, 0.80, 0.84), 0.4),
     (Tier.EDGE, Representation.EMBEDDING, (0.62, 0.50, 0.64), 0.8),
     (Tier.EDGE, Representation.REDACTED_FRAMES, (0.85, 0.78, 0.84), 3.5),
     (Tier.EDGE, Representation.FRAMES, (0.91, 0.85, 0.90), 3.0),
     (Tier.EDGE, Representation.CLIP, (0.92, 0.86, 0.91), 3.0),
-    (Tier.CLOUD, Representation.FACTS, (0.82, 0.72, 0.84), 0.6),
-    (Tier.CLOUD, Representation.EMBEDDING, (0.62, 0.50, 0.64), 1.0),
+    (Tier.CLOUD, Representation.FACTS, (0.82, 0.78, 0.82), 1.5),
+    (Tier.CLOUD, Representation.EMBEDDING, (0.62, 0.50, 0.64), 2.0),
 )
 
 
@@ -87,7 +87,7 @@ class PlacementPolicy:
     """For questions that name none."""
     min_confidence: float = 0.55
     """Below it the final answer is "cannot tell"; a little above a coin's 0.5."""
-    correlation: float = 0.5
+    correlation: float = 0.3
     """rho: how much an unsure answer makes the next one likely to be unsure, 0 not at all to 1 surely."""
     prices: Mapping[Tier, Price] = field(default_factory=lambda: dict(_PRICES))
     priors: Mapping[Kind, Prior] = field(default_factory=_priors)

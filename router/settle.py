@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from foveate.errors import FoveateError, Refused
-from foveate.messages import Answer, Evidence, Outcome, Place, Placement, Representation, Step, StepState, Tier
+from foveate.messages import Answer, Evidence, Outcome, Place, Representation, Step, StepState, Tier
 from foveate.residency import ResidencyPolicy
 from router.candidates import Candidate
 from router.choose import chance, choose, price
@@ -66,7 +66,7 @@ class Took:
     usd: float
 
 
-def gain(candidate: Candidate, *, p: float, tried: Sequence[Placement], policy: PlacementPolicy) -> float:
+def gain(candidate: Candidate, *, p: float, tried: Sequence[Candidate], policy: PlacementPolicy) -> float:
     """US dollars that trying it is expected to bring with an answer of confidence p in hand; above 0 is worth it.
 
     It is w(1-p) - [cost + l*latency + w(1 - E[p_j | p])], where E is over the surer of the two answers.
@@ -88,7 +88,7 @@ class Settlement:
         self._rest = list(placing.order)
         self._spare = [c for c in placing.allowed if c not in placing.order]
         self._best: Answer | None = None
-        self._tried: list[Placement] = []
+        self._tried: list[Candidate] = []
         self._refusals: list[Refusal] = []
         self._silent: set[tuple[Tier, str]] = set()
         self._failures: list[str] = []
@@ -102,7 +102,7 @@ class Settlement:
         if answer.outcome is Outcome.REFUSED:
             error = Refused(answer.reason or answer.text, rule=answer.rule)
             return self.failed(candidate, error, took, situation)
-        self._tried.append(candidate.placement)
+        self._tried.append(candidate)
         heard = judged(answer, candidate, self._reading)
         if self._best is None or rank(heard, self._min_confidence) > rank(self._best, self._min_confidence):
             self._best = heard
@@ -129,6 +129,7 @@ class Settlement:
     def _order_anew(self, situation: Situation) -> list[Step]:
         """Chooses again among all that may still be tried; planned placements that may not are steps to show."""
         reasons = [(c, self._hurdle(c, situation)) for c in self._rest]
+        reasons += [(c, self._refused(c)) for c in self._spare]
         left = [c for c in (*self._rest, *self._spare) if not self._hurdle(c, situation)]
         self._rest = list(choose(left, policy=self._policy, seconds=situation.seconds_left, usd=situation.usd_left))
         self._spare = [c for c in left if c not in self._rest]
@@ -195,13 +196,17 @@ class Settlement:
 
     def _hurdle(self, candidate: Candidate, situation: Situation) -> str:
         """Why it may not be tried any more, empty when it may."""
-        for refusal in self._refusals:
-            if refusal.covers(candidate):
-                return f"{refusal.candidate.placement} was refused, which is not worked around"
+        refused = self._refused(candidate)
+        if refused:
+            return refused
         if (candidate.placement.tier, candidate.placement.node) in self._silent:
             return f"{candidate.placement.node} did not answer a moment ago"
         checked = check(candidate, self._reading.understanding, situation)
         return checked.reason if isinstance(checked, Rejection) else ""
+
+    def _refused(self, candidate: Candidate) -> str:
+        refusal = next((refusal for refusal in self._refusals if refusal.covers(candidate)), None)
+        return f"{refusal.candidate.placement} was refused, which is not worked around" if refusal else ""
 
     def _step_of(self, candidate: Candidate, heard: Answer, took: Took, *, going_on: bool) -> Step:
         sure = heard is self._best and acceptable(heard, self._min_confidence) and not going_on

@@ -35,7 +35,9 @@ _NEUTRAL = (
         "noticed "
         "look looks looking search locate located number total exist exists visit visits visited cross crosses "
         "crossed "
-        "crossing happen happens happened walk walks walked drive drives drove driven by past pass-by through "
+        "crossing happening transcribe long ago happen happens happened walk walks walked drive drives drove "
+        "driven by "
+        "past pass-by through "
         "into get "
         "camera cameras video videos footage clip clips film picture pictures image images frame frames scene view "
         "sight feed stream event events moment moments times hour second minute which time hello hi hey thanks thank "
@@ -93,7 +95,7 @@ class _Piece:
 
 
 def subject_of(words: Sequence[str], *, count: bool) -> Subject:
-    """The subject of the words; `count` says that "and" adds things up instead of asking for them together."""
+    """The subject of the words; `count` says that "and" adds things up; otherwise it asks for them together."""
     pieces = _pieces(words)
     first = next((index for index, piece in enumerate(pieces) if piece.noun), None)
     if first is None:

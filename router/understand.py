@@ -55,15 +55,16 @@ _TASKS: tuple[tuple[Task, re.Pattern[str]], ...] = (
         Task.DESCRIBE,
         re.compile(
             r"\bwhat colou?r|\bcolou?r of\b|\bwhat (?:kind|type|sort|brand|model)\b|\bdescribe\b|\bmood\b"
-            r"|\bhow long\b|\bwhy\b|\bwhat (?:is|are|was|were) (?!the time)|\bwhat (?:does|do|did|can)\b"
+            r"|\bhow long\b(?! ago)|\bwhy\b|\bwhat (?:is|are|was|were) (?!the time)|\bwhat (?:does|do|did|can)\b"
             r"|\bhow (?:does|do|did)\b|\bwho (?:is|are|was|were)\b|\bwhose\b|\blooks? like\b"
         ),
     ),
     (
         Task.FIND,
         re.compile(
-            r"\bwhen\b|\bwhat time\b|\bat which time\b|\bwhere\b|\bshow (?!up)|\bfind\b|\blocate\b|\bsearch\b"
-            r"|\blook for\b|^\s*(?:the )?(?:first|last|latest|earliest|most recent)\b|\bgive me\b|\blist\b"
+            r"\bwhen\b|\bwhat time\b|\bat which time\b|\bwhere\b|\bshow (?:me|us|all|every|each|the)\b|^\s*show\b"
+            r"|\bfind\b|\blocate\b|\bsearch\b|\blook for\b|\bhow long ago\b|\bgive me\b|\blist\b"
+            r"|^\s*(?:the )?(?:first|last|latest|earliest|most recent)\b"
             r"|\bwhich (?:camera|device|site)s?\b"
         ),
     ),
@@ -80,7 +81,9 @@ _PAST = re.compile(
 )
 _IN_VIEW = re.compile(r"\bin (?:view|sight|the (?:frame|picture|image|scene)|frame)\b")
 _FIRST = re.compile(r"\b(?:first|earliest|begin|began|initially|start(?:ed)?)\b")
-_LAST = re.compile(r"\b(?:last|latest|most recent(?:ly)?|leave|disappear\w*|depart\w*|vanish\w*|go away|went away)\b")
+_LAST = re.compile(
+    r"\b(?:how long ago|last|latest|most recent(?:ly)?|leave|disappear\w*|depart\w*|vanish\w*|go away|went away)\b"
+)
 _NEGATED = re.compile(
     r"\bnobody\b|\bnone\b|\bis (?:\w+ ){0,3}empty\b"
     r"|\b(?:is|are|was|were|has|have) (?:there |been |seen )*no "
@@ -116,7 +119,7 @@ def understand(question: Question, view: FleetView) -> Reading:
     refuse_other_languages(words)
     _refuse_unknown_camera(words_of(when.rest), view)
     task, guessed = _task(when.rest)
-    subject = subject_of(words_of(when.rest), count=task is Task.COUNT)
+    subject = subject_of(words_of(when.rest), count=task not in (Task.PRESENCE, Task.FIND))
     if not subject.labels and _EMPTY.search(when.rest):
         places = (subject.phrase,) if subject.phrase else ()
         subject = replace(subject, phrase="person", labels=("person",), places=places)

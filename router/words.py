@@ -34,7 +34,8 @@ _ENGLISH = word_set(
 # Words that other languages share; they count only towards a majority.
 _SHARED = word_set(
     "a an in on at of is was be it to me my for by as or no not now so can may i we he she they him her us if first "
-    "last near view today yesterday tonight ever again time has are do see find list all camera cameras red "
+    "last near view today yesterday tonight most recent latest earliest ever again time has are do see find "
+    "list all camera cameras red "
     "blue green black white yellow"
 )
 FUNCTION = _ENGLISH | _SHARED
