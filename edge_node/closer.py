@@ -19,11 +19,13 @@ from foveate.messages import Answer, AnswerRequest, ClipHeader, Evidence, Task
 
 MOST_WINDOWS = 3
 MOST_FRAMES = 24
-NOW_S = 3.0
+NOW_S, NEWEST_S = 3.0, 2.0  # what is fetched for now, and the end of it that is looked at
 LATEST_S = 10.0
-BEFORE_S, AFTER_S = 2.0, 3.0
+BEFORE_S, AFTER_S = 2.0, 3.0  # around the first sighting that memory has
+NEAR_S = 1.2  # around the moment that a presence or a count is about
 _STEP_S = 0.2  # five pictures a second
 _REFINED = 10  # pictures between two of those
+_ENOUGH = 4  # pictures after the first sighting that make it sure
 _LOOKING_S = 1.0  # time kept for decoding and detecting when a clip is waited for
 
 
@@ -87,21 +89,22 @@ class Closer:
     def _watch(self, request: AnswerRequest, window: Window, clip: Clip) -> Looked:
         """Decodes and detects; blocking."""
         clock = timeline(clip.path, clip.header)
-        start, end = max(window.start, clip.header.start), min(window.end, clip.header.end)
+        wanted, end = request.understanding, min(window.end, clip.header.end)
+        start = max(window.start, clip.header.start, end - NEWEST_S if wanted.now else 0.0)
         step = max(_STEP_S, (end - start) / MOST_FRAMES)
         pictures = frames(clip.path, clock, start=start, end=end, step=step, most=MOST_FRAMES)
-        labels = request.understanding.labels
-        seen = self._look.over(pictures, labels)
+        find = wanted.task is Task.FIND
+        seen = self._look.over(pictures, wanted.labels, enough=_ENOUGH if find else 0)
         first = next((index for index, one in enumerate(seen) if one.confirmed), None)
         exact = None if first is None else seen[first]
-        if first and request.understanding.task is Task.FIND:
-            exact = self._refined(clip, clock, seen[first - 1].frame, seen[first], labels)
+        if first and find:
+            exact = self._refined(clip, clock, seen[first - 1].frame, seen[first], wanted.labels)
         return Looked(window, clip.header, clock, seen, exact)
 
     def _refined(self, clip: Clip, clock: Timeline, before: Frame, hit: Seen, labels: Sequence[str]) -> Seen:
         """The first picture between `before` and `hit` that shows it."""
         between = frames(clip.path, clock, start=before.time, end=hit.frame.time, step=0.0, most=_REFINED)
-        finer = self._look.over(between, labels)
+        finer = self._look.over(between, labels, enough=1)
         return next((one for one in finer if one.confirmed), hit)
 
     def _by_device_clock(self, window: Window) -> Window:
@@ -142,7 +145,8 @@ def _around(piece: Evidence, memory: Answer, task: Task) -> Window:
         moment = memory.value
     else:
         moment = piece.sightings[0].time if piece.sightings else piece.start
-    return Window(piece.device_id, moment - BEFORE_S, moment + AFTER_S, piece)
+    before, after = (BEFORE_S, AFTER_S) if task is Task.FIND else (NEAR_S, NEAR_S)
+    return Window(piece.device_id, moment - before, moment + after, piece)
 
 
 def _latest(device_id: str, end: float, seconds: float) -> Window:

@@ -47,16 +47,23 @@ class Look:
         self._detector = detector
         self._lock = threading.Lock()
 
-    def over(self, frames: Sequence[Frame], labels: Sequence[str]) -> tuple[Seen, ...]:
-        """What each picture shows of these labels. Blocking: about 20 ms a picture."""
-        found = [_distinct(self._detect(frame.picture), labels) for frame in frames]
+    def over(self, frames: Sequence[Frame], labels: Sequence[str], *, enough: int = 0) -> tuple[Seen, ...]:
+        """What each picture shows of these labels. Blocking: 20 to 30 ms a picture.
+
+        With `enough`, it stops so many pictures after the first in which something is confirmed.
+        """
+        found: list[list[Detection]] = []
+        for frame in frames:
+            found.append(_distinct(self._detect(frame.picture), labels))
+            if enough and any(_confirmed(found, index) for index in range(len(found) - enough)):
+                break
         return tuple(
             Seen(
                 frame=frame,
-                confirmed=tuple(d for d in found[index] if _holds(d, _around(found, index))),
+                confirmed=_confirmed(found, index),
                 best_candidate=max(map(probability, found[index]), default=0.0),
             )
-            for index, frame in enumerate(frames)
+            for index, frame in enumerate(frames[: len(found)])
         )
 
     def redacted(self, piece: Evidence) -> bytes:
@@ -98,11 +105,11 @@ def probability(detection: Detection) -> float:
     return likelihood.calibration([detection.label]).probability(detection.score)
 
 
-def _around(found: Sequence[Sequence[Detection]], index: int) -> list[Detection]:
-    """What the neighbouring pictures show."""
+def _confirmed(found: Sequence[Sequence[Detection]], index: int) -> tuple[Detection, ...]:
+    """What the picture at `index` shows clearly and a neighbouring picture shows too."""
     before = found[index - 1] if index else ()
     after = found[index + 1] if index + 1 < len(found) else ()
-    return [*before, *after]
+    return tuple(detection for detection in found[index] if _holds(detection, [*before, *after]))
 
 
 def _holds(detection: Detection, neighbours: Sequence[Detection]) -> bool:

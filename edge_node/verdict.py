@@ -21,6 +21,7 @@ SURE = 0.95
 """Ceiling of what pictures alone can prove: one detector, seconds of one camera."""
 
 _DIFFERS = 0.8  # what is left of the confidence in a count when memory counted otherwise
+_STARTS_S = 0.1  # the first picture of a source
 _RECENT = 5  # pictures that speak for now
 
 
@@ -121,12 +122,13 @@ def _find(request: AnswerRequest, memory: Answer, looked: Looked) -> Answer:
     time, offset = found.frame.time, looked.media_offset(found.frame.time)
     place = "" if offset is None else f", {offset:.1f} s into its source"
     pick = request.understanding.pick.value.replace("any", "clearly")
-    text = f"{pick.capitalize()} seen ({subject}) by {looked.window.device_id} at {clock(time)}{place}."
+    text = f"{subject.capitalize()} {pick} seen by {looked.window.device_id} at {clock(time)}{place}."
     confidence = max(min(SURE, _there(_clearest(looked.seen))), memory.confidence if remembered is not None else 0.0)
     reason = memory.reason
     if found is looked.seen[0]:
         text += " It is in view from the first picture that was looked at."
-        confidence *= _DIFFERS
+        # Before the beginning of the source there is nothing; otherwise it may have come earlier.
+        confidence *= 1.0 if offset is not None and offset < _STARTS_S else _DIFFERS
     if remembered is None:
         confidence *= _share(request, [looked])
     evidence = (_evidence(looked, found, request.placement.representation),)

@@ -23,8 +23,14 @@ SURE_ABSENCE = 0.95
 QUIET = 0.89
 """Ceiling of an absence when a device told nothing at all in the span: quiet, or not watching, nobody knows."""
 
-STILL_GOING_S, LOST_S = 3.0, 30.0
-"""An event is going on when it was seen so recently, or is open and its device was heard of so recently."""
+LOST_S = 5.0
+"""An open event is reported again every two seconds: past this age its device is gone, or its end is on the way."""
+
+AS_REPORTED = 0.9
+"""What is left of a certainty about now that rests on reports instead of a look: things leave between two of them."""
+
+ALL_DAYS_S = 86400.0 * 2
+"""A span at least this long is told by its dates, not by the clock."""
 
 _BEST = 3  # tracks that speak for a presence: the errors of more are not independent
 _MOST_EVIDENCE = 12
@@ -84,6 +90,13 @@ def cannot_tell(request: AnswerRequest, reason: str, *, evidence: tuple[Evidence
     )
 
 
+def between(start: float, end: float) -> str:
+    """A span of time as people read it."""
+    if end - start >= ALL_DAYS_S:
+        return f"from {utc(start):%Y-%m-%d} to {utc(end):%Y-%m-%d %H:%M} UTC"
+    return f"between {clock(start)} and {clock(end)}"
+
+
 def clock(seconds: float) -> str:
     """A moment as people read it."""
     return f"{utc(seconds):%H:%M:%S} UTC"
@@ -122,13 +135,15 @@ def answered(
 def _presence(request: AnswerRequest, spans: Sequence[Span]) -> Answer:
     best = sorted(spans, key=lambda span: -span.score)[:_BEST]
     first, wanted = best[0], request.understanding
-    when = "right now" if wanted.now else f"from {moment_in(first.event, first.start)} to {clock(first.end)}"
-    more = f", and in {len(spans) - 1} more tracks" if len(spans) > 1 else ""
+    when = (
+        "now, as last reported" if wanted.now else f"from {moment_in(first.event, first.start)} to {clock(first.end)}"
+    )
+    more = f", and {len(spans) - 1} more times" if len(spans) > 1 and not wanted.now else ""
     return answered(
         request,
-        text=f"Yes: {first.event.device_id} had {wanted.subject or wanted.labels[0]} in view {when}{more}.",
+        text=f"Yes: {wanted.subject or wanted.labels[0]} in view of {first.event.device_id} {when}{more}.",
         value=True,
-        confidence=likelihood.presence([span.score for span in best], _platt(request)),
+        confidence=likelihood.presence([span.score for span in best], _platt(request)) * _freshness(request),
         spans=best,
     )
 
@@ -140,14 +155,14 @@ def _absence(request: AnswerRequest, heard: Heard) -> Answer:
         return cannot_tell(request, reason)
     subject = wanted.subject or wanted.labels[0]
     if wanted.task is Task.FIND:
-        told = f"{subject} was not seen between {clock(wanted.start)} and {clock(wanted.end)}"
+        told = f"{subject} was not seen {between(wanted.start, wanted.end)}"
         return cannot_tell(request, f"{told}; {reason}" if reason else told)
-    when = "right now" if wanted.now else f"between {clock(wanted.start)} and {clock(wanted.end)}"
+    when = "now, as last reported" if wanted.now else between(wanted.start, wanted.end)
     return answered(
         request,
-        text=f"No: {', '.join(request.device_ids)} did not have {subject} in view {when}.",
+        text=f"No: no {subject} in view of {', '.join(request.device_ids)} {when}.",
         value=False,
-        confidence=_absence_confidence(request, heard),
+        confidence=_absence_confidence(request, heard) * _freshness(request),
         reason=reason,
     )
 
@@ -180,8 +195,9 @@ def _count(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answe
         sure = likelihood.count([span.score for span in together], _platt(request)).distribution[number] * share
     else:
         sure = _absence_confidence(request, heard)
+    sure *= _freshness(request)
     if wanted.now:
-        text = f"{number} now ({subject})."
+        text = f"{number} now, as last reported ({subject})."
     else:
         at = f", at {moment_in(together[0].event, moment)}" if together else ""
         text = f"At most {number} at once ({subject}){at}; {len(spans)} distinct tracks in that time."
@@ -210,17 +226,17 @@ def _find(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answer
     wanted = request.understanding
     match wanted.pick:
         case Pick.FIRST:
-            found, which = min(spans, key=lambda span: span.start), "First"
+            found, which = min(spans, key=lambda span: span.start), "first"
         case Pick.LAST:
-            found, which = max(spans, key=lambda span: span.start), "Last"
+            found, which = max(spans, key=lambda span: span.start), "last"
         case Pick.ANY:
-            found, which = max(spans, key=lambda span: span.score), "Most clearly"
+            found, which = max(spans, key=lambda span: span.score), "most clearly"
     # A device out of sight may have seen it earlier or later still, but cannot undo that it was seen at all.
     share = 1.0 if wanted.pick is Pick.ANY else coverage(request, heard)
     return answered(
         request,
-        text=f"{which} seen ({wanted.subject or found.event.labels[0].label}) by {found.event.device_id} "
-        f"at {moment_in(found.event, found.start)}.",
+        text=f"{(wanted.subject or found.event.labels[0].label).capitalize()} {which} seen by "
+        f"{found.event.device_id} at {moment_in(found.event, found.start)}.",
         value=found.start,
         confidence=likelihood.presence([found.score], _platt(request)) * share,
         spans=[found],
@@ -251,6 +267,10 @@ def _piece(spans: Sequence[Span], moment: float | None) -> Evidence:
     )
 
 
+def _freshness(request: AnswerRequest) -> float:
+    return AS_REPORTED if request.understanding.now else 1.0
+
+
 def _platt(request: AnswerRequest) -> likelihood.Platt:
     return likelihood.calibration(request.understanding.labels)
 
@@ -260,4 +280,4 @@ def _at(sightings: Sequence[Sighting], moment: float | None) -> Sighting:
 
 
 def _going_on(span: Span, now: float) -> bool:
-    return span.end >= now - (LOST_S if span.event.open else STILL_GOING_S)
+    return span.event.open and span.end >= now - LOST_S

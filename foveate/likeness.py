@@ -17,8 +17,11 @@ from foveate.sweep import Span
 CEILING = 0.47
 """Ceiling of its confidence: the best hit was right in 47 of 100 cases (205 pictures, 34 queries)."""
 
-ALIKE, MARGIN = 0.30, 0.08
-"""Least cosine similarity of the best event, and least lead over the median event, to answer at all."""
+ALIKE, MARGIN = 0.70, 0.20
+"""Least cosine similarity of the best event, and least lead over the median event, to answer at all.
+
+On 104 events of a street and a yard 24 absent subjects led by at most 0.19; 6 of 9 present ones passed both.
+"""
 
 
 def from_likeness(request: AnswerRequest, found: Sequence[tuple[Event, float]]) -> Answer:

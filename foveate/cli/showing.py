@@ -74,7 +74,7 @@ def happening(console: Console, item: Happening) -> None:
 def _plan(console: Console, plan: m.Plan) -> None:
     line(console, "understood", escape(plan.understanding.reason))
     way = " → ".join(_where(p.placement) for p in plan.placements) or "nothing may or can answer"
-    line(console, "plan", f"[bold]{escape(way)}[/bold] [bright_black]{escape(plan.reason)}[/bright_black]")
+    line(console, "plan", f"[bold]{escape(way)}[/bold]")
     for entry in plan.left_out:
         line(console, "left out", escape(entry), style="yellow")
     for rejected in plan.rejected:
@@ -84,19 +84,18 @@ def _plan(console: Console, plan: m.Plan) -> None:
 
 def _step(console: Console, step: m.Step) -> None:
     colour, mark = _STATE[step.state]
-    figures = f"confidence {step.confidence:.2f}, {step.latency_s * 1000:.0f} ms, {money(step.cost_usd)}"
-    if step.state in (m.StepState.FAILED, m.StepState.SKIPPED):
-        figures = step.state.value
+    figures = f"{step.latency_s * 1000:.0f} ms, {money(step.cost_usd)}"
     line(
         console,
-        f"{mark} {step.placement.tier.value}",
+        f"{mark} {step.state.value}",
         f"{escape(_where(step.placement))} [bright_black]{figures}[/bright_black]: {escape(step.reason)}",
         style=colour,
     )
 
 
 def _where(placement: m.Placement) -> str:
-    return f"{placement.tier.value} {placement.node} from {placement.representation.name}"
+    node = "" if placement.node == placement.tier.value else f" {placement.node}"
+    return f"{placement.tier.value}{node} from {placement.representation.name}"
 
 
 def record(console: Console, item: m.QuestionRecord, *, images: Sequence[str | None] = ()) -> None:

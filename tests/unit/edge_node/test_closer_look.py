@@ -34,10 +34,15 @@ from foveate.messages import (
 )
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detection, Picture
+from foveate.vision.likelihood import THINGS
+from foveate.vision.likelihood import THINGS
 
 NOON = 1_750_075_200.0
 BOX = Box(0.2, 0.2, 0.2, 0.2)
+CAR = 0.5  # a detector's score, and the probability that it stands for
+SURELY = THINGS.probability(CAR)
 GREY = np.full((36, 64, 3), 90, np.uint8)
+P = THINGS.probability(0.5)  # of one car in `shown`
 
 
 def request(task: Task = Task.PRESENCE, *, devices: tuple[str, ...] = ("cam-1",), **changes: Any) -> AnswerRequest:
@@ -61,12 +66,12 @@ def memory(value: bool | int | float | None, confidence: float = 0.8, *, at: flo
     return Answer("q-1", Outcome.ANSWERED, "Memory speaks.", confidence, value=value, evidence=evidence)
 
 
-def shown(counts: Sequence[int], *, score: float = 0.8, candidate: float = 0.0, device: str = "cam-1") -> Looked:
+def shown(counts: Sequence[int], *, score: float = CAR, candidate: float = 0.0, device: str = "cam-1") -> Looked:
     """One picture each 0.2 s from 12:00:18 on with so many cars in it."""
     seen = []
     for index, number in enumerate(counts):
         cars = tuple(Detection("car", score, Box(0.1 * n, 0.2, 0.1, 0.1)) for n in range(number))
-        seen.append(Seen(Frame(NOON + 18 + index / 5, GREY), cars, max([candidate, *(c.score for c in cars)])))
+        seen.append(Seen(Frame(NOON + 18 + index / 5, GREY), cars, max(candidate, SURELY if cars else 0.0)))
     first = next((one for one in seen if one.confirmed), None)
     header = ClipHeader("c", device, NOON + 18, NOON + 23, 1, bytes(32), "video/mp4", Representation.CLIP)
     window = Window(device, NOON + 18, NOON + 23, memory(True).evidence[0])
@@ -95,7 +100,7 @@ def test_pictures_that_agree_leave_the_surer_word() -> None:
     answer = settle(request(), memory(True, 0.9), [shown([0, 1, 1, 0])])
     assert (answer.value, answer.confidence) == (True, pytest.approx(0.9))
     surer = settle(request(), memory(True, 0.6), [shown([0, 1, 1, 0])])
-    assert surer.confidence == pytest.approx(0.8)
+    assert surer.confidence == pytest.approx(SURELY)
     assert surer.evidence[0].picture
     assert surer.evidence[0].sightings[0].time == surer.evidence[0].picture_time == NOON + 18.2
     assert surer.evidence[0].media_offset == pytest.approx(50.4)  # the file runs at twice the speed
@@ -121,28 +126,28 @@ def test_empty_pictures_of_a_part_prove_little_about_the_whole() -> None:
 
 def test_a_count_is_what_two_pictures_show() -> None:
     answer = settle(request(Task.COUNT), memory(2, 0.5), [shown([1, 2, 3, 2, 1])])
-    assert (answer.value, answer.confidence) == (2, pytest.approx(0.64))
+    assert (answer.value, answer.confidence) == (2, pytest.approx(SURELY**2))
     other = settle(request(Task.COUNT), memory(4, 0.5), [shown([1, 2, 3, 2, 1])])
     assert other.value == 2
-    assert other.confidence == pytest.approx(0.64 * 0.8)
+    assert other.confidence == pytest.approx(SURELY**2 * 0.8)
     assert "Memory counted 4." in other.text
 
 
 def test_a_count_now_is_what_most_of_the_last_pictures_show() -> None:
     both = [shown([3, 3, 0, 1, 1, 2, 1]), shown([1, 1, 1, 1, 1], device="cam-2")]
     answer = settle(request(Task.COUNT, devices=("cam-1", "cam-2"), now=True), memory(None), both)
-    assert (answer.value, answer.confidence) == (2, pytest.approx(0.64))
+    assert (answer.value, answer.confidence) == (2, pytest.approx(SURELY**2))
     assert "Views of cameras may overlap" in answer.text
 
 
 def test_a_find_gives_the_time_of_the_first_picture() -> None:
     answer = settle(request(Task.FIND, pick=Pick.FIRST), memory(NOON + 20.0, 0.7), [shown([0, 0, 1, 1])])
     assert answer.value == pytest.approx(NOON + 18.4)
-    assert answer.text == "First seen (car) by cam-1 at 12:00:18 UTC, 50.8 s into its source."
+    assert answer.text == "Car first seen by cam-1 at 12:00:18 UTC, 50.8 s into its source."
     assert answer.evidence[0].event_id == "e-1"
     already = settle(request(Task.FIND), memory(NOON + 20.0, 0.7), [shown([1, 1])])
     assert "from the first picture" in already.text
-    assert already.confidence == pytest.approx(0.8 * 0.8)
+    assert already.confidence == pytest.approx(0.8 * SURELY)
 
 
 def test_a_find_that_pictures_do_not_show_keeps_the_memory_with_less_confidence() -> None:
@@ -179,8 +184,17 @@ def test_what_flickers_in_one_picture_does_not_count() -> None:
     script = {0: (car,), 1: (bird,), 2: (car, far), 3: (faint,), 4: ()}
     pictures = [Frame(NOON + n, np.full((36, 64, 3), n, np.uint8)) for n in script]
     seen = Look(Scripted(script)).over(pictures, ("car",))
+    clear, poor = THINGS.probability(0.6), THINGS.probability(0.25)
     assert [one.confirmed for one in seen] == [(), (), (car,), (), ()]
-    assert [one.best_candidate for one in seen] == [0.6, 0.0, 0.6, 0.25, 0.0]
+    assert [one.best_candidate for one in seen] == pytest.approx([clear, 0.0, clear, poor, 0.0])
+
+
+def test_a_find_stops_looking_soon_after_its_hit() -> None:
+    car = Detection("car", 0.6, BOX)
+    script = {n: (car,) if n >= 3 else () for n in range(20)}
+    pictures = [Frame(NOON + n, np.full((36, 64, 3), n, np.uint8)) for n in script]
+    seen = Look(Scripted(script)).over(pictures, ("car",), enough=2)
+    assert [len(one.confirmed) for one in seen] == [0, 0, 0, 1, 1, 1]
 
 
 def test_one_thing_under_two_names_counts_once() -> None:

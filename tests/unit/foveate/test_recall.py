@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveate.facts import QUIET, SURE_ABSENCE, Heard, from_events
+from foveate.facts import AS_REPORTED, QUIET, SURE_ABSENCE, Heard, from_events
 from foveate.likeness import CEILING, from_likeness
 from foveate.messages import (
     AnswerRequest,
@@ -30,6 +30,7 @@ from foveate.messages import (
 from foveate.recall import recall
 from foveate.sweep import Span, most_at_once
 from foveate.vision.boxes import Box
+from foveate.vision.likelihood import PEOPLE
 
 NOON = 1_750_075_200.0  # 12:00:00 UTC
 BOX = Box(0.25, 0.25, 0.25, 0.25)
@@ -72,6 +73,10 @@ def request(task: Task = Task.PRESENCE, *, devices: tuple[str, ...] = ("body-1",
     )
 
 
+def sure(score: float) -> float:
+    return PEOPLE.probability(score)
+
+
 def heard(*in_span: str, ever: frozenset[str] = ALL) -> Heard:
     return Heard(ever, frozenset(in_span))
 
@@ -79,9 +84,9 @@ def heard(*in_span: str, ever: frozenset[str] = ALL) -> Heard:
 def test_yes_is_as_sure_as_its_best_tracks() -> None:
     one = from_events(request(), [event(1, 5, score=0.7)], heard("body-1"))
     assert one.value is True
-    assert one.confidence == pytest.approx(0.7)
+    assert one.confidence == pytest.approx(sure(0.7))
     two = from_events(request(), [event(1, 5, score=0.7), event(8, 9, score=0.5)], heard("body-1"))
-    assert two.confidence == pytest.approx(1 - 0.3 * 0.5)
+    assert two.confidence == pytest.approx(1 - (1 - sure(0.7)) * (1 - sure(0.5)))
     assert [piece.event_id for piece in two.evidence] == ["body-1-1", "body-1-8"]
     assert two.evidence[0].sightings[0].box == BOX
 
@@ -106,7 +111,7 @@ def test_counts_the_most_at_once_with_the_odds_of_exactly_so_many() -> None:
     events = [event(0, 10, score=0.9), event(5, 15, score=0.8), event(12, 20, score=0.9)]
     answer = from_events(request(Task.COUNT), events, heard("body-1"))
     assert answer.value == 2
-    assert answer.confidence == pytest.approx(0.9 * 0.8)
+    assert answer.confidence == pytest.approx(min(0.99, sure(0.9) * sure(0.8)))
     assert answer.text == "At most 2 at once (person), at 12:00:05 UTC; 3 distinct tracks in that time."
     assert {piece.event_id for piece in answer.evidence} == {"body-1-0", "body-1-5"}
 
@@ -121,13 +126,13 @@ def test_counts_over_several_cameras_say_that_views_may_overlap() -> None:
 
 
 def test_now_counts_what_is_still_there() -> None:
-    going = event(1, 58)
-    opened = event(2, 40, open=True)
-    gone, lost = event(3, 50), event(4, 20, open=True)
+    going, opened = event(1, 58, open=True), event(2, 57, open=True)
+    gone, lost = event(3, 59), event(4, 20, open=True)
     answer = from_events(request(Task.COUNT, now=True), [going, opened, gone, lost], heard("body-1"))
     assert answer.value == 2
     assert {piece.event_id for piece in answer.evidence} == {"body-1-1", "body-1-2"}
-    assert answer.text == "2 now (person)."
+    assert answer.text == "2 now, as last reported (person)."
+    assert answer.confidence <= AS_REPORTED
 
 
 def test_nobody_counts_as_nought() -> None:
@@ -159,8 +164,10 @@ def test_a_find_of_what_was_never_seen_cannot_tell() -> None:
 
 
 def test_the_first_is_less_sure_when_another_camera_may_have_seen_it_earlier() -> None:
-    whole = from_events(request(Task.FIND, pick=Pick.FIRST), [event(1, 5)], heard("body-1"))
-    half = from_events(request(Task.FIND, pick=Pick.FIRST, devices_in_scope=2), [event(1, 5)], heard("body-1"))
+    whole = from_events(request(Task.FIND, pick=Pick.FIRST), [event(1, 5, score=0.6)], heard("body-1"))
+    half = from_events(
+        request(Task.FIND, pick=Pick.FIRST, devices_in_scope=2), [event(1, 5, score=0.6)], heard("body-1")
+    )
     assert half.confidence == pytest.approx(whole.confidence / 2)
 
 
@@ -187,15 +194,15 @@ async def test_unnamed_things_need_embeddings() -> None:
 
 def test_likeness_answers_only_what_stands_out_and_never_surely() -> None:
     asked = request(Task.FIND, labels=(), subject="juggler")
-    crowd = [(event(n, n + 1), 0.31) for n in range(2, 9)]
-    clear = from_likeness(asked, [(event(1, 2), 0.60), *crowd])
+    crowd = [(event(n, n + 1), 0.45) for n in range(2, 9)]
+    clear = from_likeness(asked, [(event(1, 2), 0.87), *crowd])
     assert clear.value == NOON + 1
     assert clear.confidence == CEILING < 0.5
-    assert "0.60" in clear.text
-    level = from_likeness(asked, [(event(1, 2), 0.33), *crowd])
+    assert "0.87" in clear.text
+    level = from_likeness(asked, [(event(1, 2), 0.64), *crowd])
     assert level.outcome is Outcome.CANNOT_TELL
     assert level.evidence[0].event_id == "body-1-1"
-    assert from_likeness(asked, [(event(1, 2), 0.1)]).outcome is Outcome.CANNOT_TELL
+    assert from_likeness(asked, [(event(1, 2), 0.6)]).outcome is Outcome.CANNOT_TELL
     assert from_likeness(asked, []).outcome is Outcome.CANNOT_TELL
 
 
