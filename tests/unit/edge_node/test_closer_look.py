@@ -35,7 +35,6 @@ from foveate.messages import (
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detection, Picture
 from foveate.vision.likelihood import THINGS
-from foveate.vision.likelihood import THINGS
 
 NOON = 1_750_075_200.0
 BOX = Box(0.2, 0.2, 0.2, 0.2)
