@@ -170,14 +170,14 @@ class Answerer:
         seen: list[_Seen],
         picture: tuple[bytes, Representation, str],
     ) -> Answer:
-        scores = [item.score for item in seen]
+        scores, platt = [item.score for item in seen], likelihood.calibration(labels)
         # Candidates are sorted best first, so the likeliest n objects are the first n.
         if request.understanding.task is Task.COUNT:
-            counted = likelihood.count(scores)
+            counted = likelihood.count(scores, likelihood.calibration(labels))
             number, confidence = counted.value, counted.probability
             value: bool | int = number
         else:
-            sure = likelihood.presence(scores)
+            sure = likelihood.presence(scores, likelihood.calibration(labels))
             value, confidence = sure >= 0.5, max(sure, 1.0 - sure)
             number = max(1, _reportable(seen)) if value else 0
         shown = seen[:number]

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from device_agent.clock import Clock
@@ -36,10 +37,14 @@ _BROKEN_READS = 20  # in a row: some demuxers step over damage, others report th
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """The streams of one opening of the source; they describe the codecs of its packets."""
+    """The streams of one opening of the source; they describe the codecs of its packets.
+
+    `video` and `audio` die with the container, so only the capturing thread may touch them; `decoder` lives on.
+    """
 
     video: VideoStream
     audio: AudioStream | None
+    decoder: VideoCodecContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +138,12 @@ class FileCamera:
         # Later passes follow without a gap, unless the machine was too slow or slept: then time wins.
         start = now if following is None or now - following > _DRIFT_S else following
         self._run += 1
-        first: float | None = None
         end = start
         streams = _streams(container)
+        # Sound may begin a little before; the first picture is what a person calls the beginning.
+        first = float((streams.video.start_time or 0) * (streams.video.time_base or 0))
         for coded in _demuxed(container, streams, self._broken):
-            decoded = float(coded.dts * coded.tick)
-            first = decoded if first is None else first
-            due = start + (decoded - first) / self._speed
+            due = start + (float(coded.dts * coded.tick) - first) / self._speed
             late = self._clock.now() - due
             if coded.key and late > _DRIFT_S:
                 logger.info("playing is late; the timeline skips ahead", extra={"late_s": round(late, 1)})
@@ -250,8 +254,9 @@ def _streams(container: InputContainer) -> Streams:
     if not videos:
         raise BadVideo("The source sends no video; choose another.")
     # One thread: a device has other work, and the codecs' own threads cost memory for each core.
-    videos[0].codec_context.thread_count = 1
-    return Streams(videos[0], next(iter(container.streams.audio), None))
+    decoder = videos[0].codec_context
+    decoder.thread_count = 1
+    return Streams(videos[0], next(iter(container.streams.audio), None), decoder)
 
 
 def _cover(stream: VideoStream) -> bool:

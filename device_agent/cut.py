@@ -1,6 +1,6 @@
 """From segments to one clip: packets are copied, not encoded again, so nothing is lost and little is spent.
 
-In: neighbouring segments and a span. Out: an MP4 (Matroska where MP4 cannot hold the codec) with its true start and
+In: neighbouring segments and a span. Out: an MP4 (QuickTime or Matroska where MP4 cannot hold the codec) with its true start and
 end: it begins with a key frame. It does not know who asked or who may see it. Next: `clips.py`, which decides that.
 """
 
@@ -23,6 +23,7 @@ from foveate.errors import NotFound
 logger = logging.getLogger(__name__)
 
 _MP4 = {"h264", "hevc", "av1", "vp9", "mpeg4", "aac", "mp3", "mp3float", "opus", "ac3", "eac3", "alac", "flac"}
+_QUICKTIME = {"pcm_mulaw", "pcm_alaw"}  # the sound of many network cameras, which neither MP4 nor Matroska takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +64,16 @@ def cut(
         parts.append(_Part(item, segments.path(item), apart - MARGIN_S - item.lead, 0.0))
     with av.open(str(parts[0].path)) as template:
         chosen = [s for s in template.streams if s.type == "video" or (s.type == "audio" and sound)]
-        mp4 = all(s.codec_context.name in _MP4 for s in chosen)
-        path = target.with_suffix(".mp4" if mp4 else ".mkv")
-        with _opened(path, mp4=mp4) as output:
+        kind = _container({s.codec_context.name for s in chosen})
+        path = target.with_suffix(kind.suffix)
+        with _opened(path, kind) as output:
             made = {s.index: output.add_stream_from_template(s) for s in chosen}
             ends = max((_copy(part, output, made, end=end) for part in parts), default=begins)
     if ends <= begins:
         path.unlink(missing_ok=True)
         raise NotFound("No whole picture was recorded in that span; ask for a longer one.")
     offset = None if first.media_offset is None else first.media_offset + (begins - first.start) * first.rate
-    return Cut(path, begins, ends, offset, "video/mp4" if mp4 else "video/x-matroska")
+    return Cut(path, begins, ends, offset, kind.media_type)
 
 
 def last_moment(path: Path) -> float | None:
@@ -88,9 +89,27 @@ def last_moment(path: Path) -> float | None:
     return last
 
 
-def _opened(path: Path, *, mp4: bool) -> OutputContainer:
-    options = {"movflags": "+faststart"} if mp4 else {}
-    return av.open(str(path), "w", format="mp4" if mp4 else "matroska", container_options=options)
+@dataclass(frozen=True, slots=True)
+class _Container:
+    """A file format by FFmpeg's name."""
+
+    name: str
+    suffix: str
+    media_type: str
+
+
+def _container(codecs: set[str]) -> _Container:
+    """The most widely played format that can hold these codecs."""
+    if codecs <= _MP4:
+        return _Container("mp4", ".mp4", "video/mp4")
+    if codecs & _QUICKTIME:
+        return _Container("mov", ".mov", "video/quicktime")
+    return _Container("matroska", ".mkv", "video/x-matroska")
+
+
+def _opened(path: Path, kind: _Container) -> OutputContainer:
+    options = {"movflags": "+faststart"} if kind.name in ("mp4", "mov") else {}
+    return av.open(str(path), "w", format=kind.name, container_options=options)
 
 
 def _last_key(path: Path, *, until: float) -> tuple[float, float]:

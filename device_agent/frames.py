@@ -103,7 +103,7 @@ class Inbox:
 
     def _decode(self, packet: Packet) -> Iterator[Frame]:
         try:
-            decoded = packet.data.decode()
+            decoded = packet.streams.decoder.decode(packet.data)
             self._damaged = False
         except av.FFmpegError as error:
             if not self._damaged:

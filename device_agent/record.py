@@ -32,7 +32,7 @@ SHORTEST_S = 2.0
 RESERVE_BYTES = 32 << 20
 """Disk space that recordings leave free: events, which are small and dear, must still find room."""
 
-# Without interleaving delay each packet is in the file when `record` returns.
+# A packet is in the file when `record` returns; with sound, one picture may still wait for the sound beside it.
 _OPTIONS = {"flush_packets": "1", "max_interleave_delta": "1"}
 
 

@@ -17,7 +17,6 @@ from foveate.vision.detect import Detection, report_threshold
 _SAME_OBJECT = 0.65  # overlap of two differently named boxes in one frame that are one thing
 _PART = 0.7  # of the smaller of two boxes of one name inside the other: a head, or the hull around two people
 _LABELS_KEPT = 5
-_PERSON = 0.45
 # COCO's families whose members the detector mixes up: seen from above, a car is also a bus, a boat and a phone, but
 # vehicles together outvote the phone.
 _FAMILIES = (
@@ -26,20 +25,11 @@ _FAMILIES = (
 )
 
 
-def track_threshold(label: str) -> float:
-    """The score of a sighting that may begin a track.
-
-    Higher for people than in a single picture: street furniture scores 0.3 to 0.4 as a person for minutes (PETS 2009:
-    counts are 4.9 too high at 0.30, 1.3 at 0.45, of 5.9 people on average).
-    """
-    return max(report_threshold(label), _PERSON) if label == "person" else report_threshold(label)
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How tracks live and die; seconds, and shares of a label's reporting threshold or of overlap."""
 
-    threshold: Callable[[str], float] = track_threshold
+    threshold: Callable[[str], float] = report_threshold
     weak_share: float = 0.8
     weak_for_s: float = 6.0
     overlap: float = 0.2
