@@ -32,9 +32,11 @@ def acceptable(answer: Answer, min_confidence: float) -> bool:
     return answer.outcome is Outcome.ANSWERED and answer.confidence >= min_confidence
 
 
-def rank(answer: Answer, min_confidence: float) -> tuple[bool, bool, float]:
-    """The better of two answers has the higher rank."""
-    return acceptable(answer, min_confidence), answer.outcome is Outcome.ANSWERED, answer.confidence
+def rank(answer: Answer, min_confidence: float) -> tuple[bool, bool, float, bool]:
+    """The better of two answers has the higher rank; of two that are as sure, the one that can show it."""
+    answered = answer.outcome is Outcome.ANSWERED
+    pictured = any(evidence.picture for evidence in answer.evidence)
+    return acceptable(answer, min_confidence), answered, round(answer.confidence, 3), pictured
 
 
 def beyond_sight(answer: Answer, reading: Reading) -> bool:

@@ -108,6 +108,9 @@ def place(question: Question, reading: Reading, situation: Situation) -> Placing
                 allowed.append(checked)
             else:
                 rejected.append(checked)
+    if reading.shown:
+        allowed, blind = _with_pictures(allowed)
+        rejected += blind
     policy = situation.expectations.policy
     order = choose(allowed, policy=policy, seconds=situation.seconds_left, usd=situation.usd_left)
     others = [c for c in allowed if c.placement not in {chosen.placement for chosen in order}]
@@ -122,6 +125,18 @@ def place(question: Question, reading: Reading, situation: Situation) -> Placing
         left_out=tuple(str(left) for left in scope.left_out),
     )
     return Placing(plan=plan, order=order, allowed=(*order, *others), scope=scope, ending=ending)
+
+
+def _with_pictures(allowed: Sequence[Candidate]) -> tuple[list[Candidate], list[Rejection]]:
+    """Those that can show something, and the others as rejections; all of them when no picture may be had."""
+    seeing = [c for c in allowed if c.placement.representation in _PIXELS]
+    if not seeing:
+        return list(allowed), []
+    reason = "it holds no picture, and the question asks to be shown"
+    blind = [c for c in allowed if c not in seeing]
+    return seeing, [
+        Rejection(c.placement, f"{c.placement.representation.name}: {reason}", capable=False) for c in blind
+    ]
 
 
 def check(candidate: Candidate, understanding: Understanding, situation: Situation) -> Candidate | Rejection:
@@ -249,5 +264,4 @@ def _planned(candidate: Candidate, index: int) -> PlannedPlacement:
 
 
 def _why(order: Sequence[Candidate]) -> str:
-    names = ", then ".join(str(candidate.placement) for candidate in order)
-    return f"{names}: the least expected cost of errors, waiting and work"
+    return f"{len(order)} to try, in the order with the least expected cost of errors, waiting and work"

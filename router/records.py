@@ -40,10 +40,7 @@ class Records:
         self._kept = kept
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(_SCHEMA)
+            self._db = _opened(path)
         except (sqlite3.Error, OSError) as error:
             raise NotReady(f"The records at {path} cannot be opened ({error}); move that file away.") from error
 
@@ -100,6 +97,18 @@ class Records:
                 if "full" in str(error):
                     raise OutOfSpace("The disk that keeps questions is full; free space there.") from error
                 raise TryAgain(f"The records do not answer ({error}); try again.") from error
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute(_SCHEMA)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
 
 
 def _record(content: bytes) -> QuestionRecord:

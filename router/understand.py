@@ -84,6 +84,7 @@ _FIRST = re.compile(r"\b(?:first|earliest|begin|began|initially|start(?:ed)?)\b"
 _LAST = re.compile(
     r"\b(?:how long ago|last|latest|most recent(?:ly)?|leave|disappear\w*|depart\w*|vanish\w*|go away|went away)\b"
 )
+_SHOWN = re.compile(r"^\s*(?:please )?(?:can you |could you )?show\b|\bpictures? of\b|\bi want to see\b|\blet me see\b")
 _NEGATED = re.compile(
     r"\bnobody\b|\bnone\b|\bis (?:\w+ ){0,3}empty\b"
     r"|\b(?:is|are|was|were|has|have) (?:there |been |seen )*no "
@@ -100,7 +101,8 @@ class Reading:
     """A question as understood: what travels, the devices its text names, and what no detector can check.
 
     `unseen` holds the words that narrow the subject beyond what a detector sees ("red"); `wider` the words that were
-    taken for something wider ("officer"); `negated` tells that the question asks whether the subject is absent.
+    taken for something wider ("officer"); `negated` tells that the question asks whether the subject is absent, and
+    `shown` that the asker wants to see it.
     """
 
     understanding: Understanding
@@ -108,6 +110,7 @@ class Reading:
     unseen: tuple[str, ...] = ()
     wider: tuple[str, ...] = ()
     negated: bool = False
+    shown: bool = False
 
 
 def understand(question: Question, view: FleetView) -> Reading:
@@ -140,6 +143,7 @@ def understand(question: Question, view: FleetView) -> Reading:
         unseen=subject.unseen if checked else (),
         wider=subject.wider if checked else (),
         negated=task is Task.PRESENCE and _NEGATED.search(when.rest) is not None,
+        shown=_SHOWN.search(plain) is not None,
     )
     return _explained(reading, subject=subject, guessed=guessed, note=when.note)
 
@@ -203,6 +207,8 @@ def _explained(reading: Reading, *, subject: Subject, guessed: bool, note: str) 
     said.extend(f"took {words!r} for what the camera sees" for words in subject.places)
     if reading.negated:
         said.append("asked for its absence")
+    if reading.shown:
+        said.append("wants to be shown it")
     if reading.device_ids:
         said.append(f"asked of {', '.join(reading.device_ids)}")
     if note:
