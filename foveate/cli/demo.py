@@ -137,15 +137,13 @@ def choose(noticed: dict[str, tuple[m.Event, ...]]) -> list[Prompt]:
     absent = next(name for name in ("elephant", "train", "zebra", "surfboard") if name not in seen)
     return [
         Prompt("Is there a person in view of body-1 now?", "answered on the device", ("body-1",)),
-        Prompt(
-            f"When did {_a(fixed)} first appear on fixed-1?", "answered at an edge, after pulling a clip", ("fixed-1",)
-        ),
+        Prompt(f"Show me the first {fixed} on fixed-1.", "answered at an edge, after pulling a clip", ("fixed-1",)),
         Prompt(
             f"Was there {_a(absent)} on any camera?",
             "escalated from an edge to the cloud: one site cannot be sure about all",
         ),
         Prompt(
-            f"When did {_a(body)} first appear on body-1?",
+            f"Show me the first {body} on body-1.",
             "served from a lesser representation: a rule keeps the body camera's faces on it",
             ("body-1",),
         ),

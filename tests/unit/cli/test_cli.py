@@ -164,8 +164,8 @@ def test_the_demo_asks_about_what_was_noticed() -> None:
     prompts = demo.choose({"body-1": (event("person"), event("elephant")), "fixed-1": (event("bird"),)})
     texts = [prompt.text for prompt in prompts]
     assert len(texts) >= 6
-    assert "When did a bird first appear on fixed-1?" in texts
-    assert "When did an elephant first appear on body-1?" in texts
+    assert "Show me the first bird on fixed-1." in texts
+    assert "Show me the first elephant on body-1." in texts
     assert "Was there a train on any camera?" in texts
 
 
