@@ -55,6 +55,7 @@ from foveate.v1.fleet_service_pb2_grpc import FleetServiceStub
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detection, Picture
 from foveate.vision.draw import read_jpeg
+from foveate.vision.likelihood import PEOPLE, THINGS
 from foveate.wire import (
     answer_of,
     answer_to,
@@ -96,7 +97,7 @@ class WhiteSquares:
         (top, left), (bottom, right) = bright.min(axis=0), bright.max(axis=0) + 1
         height, width = image.shape[:2]
         box = Box(left / width, top / height, (right - left) / width, (bottom - top) / height)
-        return (Detection("car", 0.8, box), Detection("person", 0.8, box))
+        return (Detection("car", 0.5, box), Detection("person", 0.8, box))
 
 
 def record(path: Path) -> None:
@@ -326,15 +327,15 @@ async def test_counts_and_sees_in_pictures_when_memory_is_empty(site: Fixture) -
     assert counted.value == 1
     seen = await site.ask(request(Task.PRESENCE, Representation.FRAMES))
     assert seen.value is True
-    assert seen.confidence == pytest.approx(0.8)
+    assert seen.confidence == pytest.approx(THINGS.probability(0.5))
 
 
 async def test_pictures_that_contradict_memory_cost_confidence(site: Fixture) -> None:
-    await site.memory.upsert(event(0.0, 1.0, score=0.9))
-    recalled = await site.ask(request())
-    assert (recalled.value, recalled.confidence) == (True, pytest.approx(0.9))
+    await site.memory.upsert(event(0.0, 1.0, score=0.5))
+    recalled, sure = await site.ask(request()), THINGS.probability(0.5)
+    assert (recalled.value, recalled.confidence) == (True, pytest.approx(sure))
     looked = await site.ask(request(Task.PRESENCE, Representation.CLIP))
-    odds = 0.9 * 0.05 / (0.9 * 0.05 + 0.1 * 0.95)
+    odds = sure * 0.05 / (sure * 0.05 + (1 - sure) * 0.95)
     assert (looked.value, looked.confidence) == (False, pytest.approx(1 - odds))
     assert "memory and pictures differ" in looked.text
     assert looked.reason == "the pictures contradict what was remembered"
@@ -392,7 +393,7 @@ async def test_people_cannot_be_verified_on_redacted_pictures(site: Fixture) -> 
     asked = request(Task.PRESENCE, Representation.REDACTED_FRAMES, labels=("person",), subject="person", asker=CLOUD)
     answer = await site.ask(asked)
     assert answer.value is True
-    assert answer.confidence == pytest.approx(0.7)
+    assert answer.confidence == pytest.approx(PEOPLE.probability(0.7))
     assert "people cannot be verified on REDACTED_FRAMES" in answer.reason
     assert answer.evidence[0].representation is Representation.REDACTED_FRAMES
     assert answer.evidence[0].picture
