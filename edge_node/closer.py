@@ -18,7 +18,7 @@ from foveate.errors import FoveateError
 from foveate.messages import Answer, AnswerRequest, ClipHeader, Evidence, Task
 
 MOST_WINDOWS = 3
-MOST_FRAMES = 24
+MOST_FRAMES = 16
 NOW_S, NEWEST_S = 3.0, 2.0  # what is fetched for now, and the end of it that is looked at
 LATEST_S = 10.0
 BEFORE_S, AFTER_S = 2.0, 3.0  # around the first sighting that memory has

@@ -20,6 +20,7 @@ from foveate.vision import likelihood
 SURE = 0.95
 """Ceiling of what pictures alone can prove: one detector, seconds of one camera."""
 
+_CONTRADICTED = "the pictures do not bear out what was remembered"
 _DIFFERS = 0.8  # what is left of the confidence in a count when memory counted otherwise
 _STARTS_S = 0.1  # the first picture of a source
 _RECENT = 5  # pictures that speak for now
@@ -57,6 +58,12 @@ def illustrate(memory: Answer, looked: Sequence[Looked], *, representation: Repr
     return replace(memory, evidence=(*shown, *rest), reason=reason)
 
 
+def _illustrated(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> tuple[Evidence, ...]:
+    """Memory's boxes on the pictures that did not bear them out, so that a person can judge."""
+    form = min(request.placement.representation, Representation.FRAMES)
+    return illustrate(memory, looked, representation=form, why="").evidence
+
+
 def _presence(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> Answer:
     subject = _subject(request)
     hits = [(one, _clearest(one.seen)) for one in looked if any(seen.confirmed for seen in one.seen)]
@@ -75,7 +82,7 @@ def _presence(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) 
         value = present >= 0.5
         text = f"{'Yes' if value else 'No'}, but memory and pictures differ: {memory.text} The pictures do not show it."
         confidence = present if value else 1.0 - present
-        return _said(text, value, confidence, memory.evidence, "the pictures contradict what was remembered")
+        return _said(text, value, confidence, _illustrated(request, memory, looked), _CONTRADICTED)
     share = _share(request, looked)
     known = memory.confidence if memory.value is False else 0.0
     text = f"No: the pictures of {_spans(looked)} show no {subject}."
@@ -117,7 +124,7 @@ def _find(request: AnswerRequest, memory: Answer, looked: Looked) -> Answer:
             return replace(memory, reason=reason.lstrip("; "))
         kept = _together(memory.confidence, 1.0 - _empty(looked))
         text = f"{memory.text} The pictures around that moment do not show it clearly."
-        return _said(text, remembered, kept, memory.evidence, "the pictures contradict what was remembered")
+        return _said(text, remembered, kept, _illustrated(request, memory, [looked]), _CONTRADICTED)
     found = looked.first
     time, offset = found.frame.time, looked.media_offset(found.frame.time)
     place = "" if offset is None else f", {offset:.1f} s into its source"

@@ -34,7 +34,7 @@ from foveate.v1 import fleet_service_pb2
 from foveate.v1.fleet_service_pb2_grpc import FleetServiceStub
 
 _POLICY = Path(__file__).with_name("demo_policy.yaml")
-_CLIPS = ("bikes.mp4", "carphone_pristine.mp4", "bigbuckbunny.mp4")
+_CLIPS = ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4")  # of body-1, glasses-1 and fixed-1
 _CAMERAS = (("body-1", "north", m.DeviceKind.BODY_CAM), ("glasses-1", "north", m.DeviceKind.GLASSES))
 _FIXED = ("fixed-1", "south", m.DeviceKind.FIXED_CAMERA)
 _WARM_UP_S = 12.0  # the longest clip of the wheel is 10 s, so that every camera has seen all of its own

@@ -34,7 +34,7 @@ class Progress:
 
     def __call__(self, event: StageEvent) -> None:
         """One child, or the fleet itself, came to another state."""
-        if event.state in ("waiting", "starting"):
+        if event.state in ("waiting", "starting", "stopping", "stopped"):
             return
         style = _STYLE.get(event.state, "yellow")
         said = f" {escape(event.message)}" if event.message else ""
