@@ -173,11 +173,11 @@ class Answerer:
         scores, platt = [item.score for item in seen], likelihood.calibration(labels)
         # Candidates are sorted best first, so the likeliest n objects are the first n.
         if request.understanding.task is Task.COUNT:
-            counted = likelihood.count(scores, likelihood.calibration(labels))
+            counted = likelihood.count(scores, platt)
             number, confidence = counted.value, counted.probability
             value: bool | int = number
         else:
-            sure = likelihood.presence(scores, likelihood.calibration(labels))
+            sure = likelihood.presence(scores, platt)
             value, confidence = sure >= 0.5, max(sure, 1.0 - sure)
             number = max(1, _reportable(seen)) if value else 0
         shown = seen[:number]

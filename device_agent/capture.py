@@ -174,10 +174,11 @@ class LiveCamera:
         """Packets of every connection; BadVideo when this build knows no such kind of source."""
         delays = _backoff()
         while not self._stop.is_set():
+            heard = self._clock.now()
             try:
                 with self._open() as container:
                     for packet in self._follow(container):
-                        delays = _backoff()
+                        delays, heard = _backoff(), self._clock.now()
                         yield packet
                 trouble = "ended its stream"
             except av.error.ProtocolNotFoundError as error:
@@ -185,10 +186,12 @@ class LiveCamera:
                     f"{hidden(self._source)} is no source that can be opened; name a file, an rtsp:// URL or a "
                     "/dev/video device."
                 ) from error
-            except (av.error.ExitError, TimeoutError):
-                trouble = f"has sent nothing for {self._patience:.0f} s"
             except (av.FFmpegError, OSError, BadVideo) as error:
-                trouble = f"cannot be read ({_said(error)})"
+                # FFmpeg names a read that was given up in different ways; the time that passed is plain.
+                silent = self._clock.now() - heard >= 0.9 * self._patience
+                trouble = (
+                    f"has sent nothing for {self._patience:.0f} s" if silent else f"cannot be read ({_said(error)})"
+                )
             if self._stop.is_set():
                 break
             self.condition = Condition(False, f"The camera {trouble}; check its power and network.")

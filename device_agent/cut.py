@@ -1,7 +1,8 @@
 """From segments to one clip: packets are copied, not encoded again, so nothing is lost and little is spent.
 
-In: neighbouring segments and a span. Out: an MP4 (QuickTime or Matroska where MP4 cannot hold the codec) with its true start and
-end: it begins with a key frame. It does not know who asked or who may see it. Next: `clips.py`, which decides that.
+In: neighbouring segments and a span. Out: an MP4 (QuickTime or Matroska where MP4 cannot hold the codec) that begins
+with a key frame, with its true start and end. It does not know who asked or who may see it. Next: `clips.py`, which
+decides that.
 """
 
 from __future__ import annotations
