@@ -143,7 +143,7 @@ def choose(noticed: dict[str, tuple[m.Event, ...]]) -> list[Prompt]:
             "escalated from an edge to the cloud: one site cannot be sure about all",
         ),
         Prompt(
-            f"Show me the first {body} on body-1.",
+            f"Show me {_a(body)} on body-1.",
             "served from a lesser representation: a rule keeps the body camera's faces on it",
             ("body-1",),
         ),
