@@ -6,6 +6,7 @@ everywhere on the way between two finds, is coarse blocks. It does not know who 
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
 from device_agent.answer import PERSON_FLOOR
@@ -21,13 +23,15 @@ from device_agent.track import Rules, Tracker, observe
 from foveate.errors import BadVideo
 from foveate.messages import Sighting
 from foveate.vision.boxes import Box
-from foveate.vision.detect import Detector, Picture
+from foveate.vision.detect import Detection, Detector, Picture
 from foveate.vision.redact import redact
+
+logger = logging.getLogger(__name__)
 
 _FPS = 5
 _MARGIN = 0.1  # detectors cut off hair, hands and feet
 _HOLD_S = 1.0  # a person is hidden this long before the first and after the last find
-_BIT_RATE = 2_000_000
+_BIT_RATE = 1_000_000
 _TICK = Fraction(1, 1000)
 
 
@@ -46,13 +50,10 @@ class _Paths:
         self._tracker = Tracker(rules)
         self._finds: dict[int, list[Sighting]] = {}
 
-    def add(self, time: float, boxes: list[tuple[float, Box]]) -> None:
-        """Takes one picture's people in, as (score, box)."""
-        from foveate.vision.detect import Detection
-
-        seen = observe([Detection("person", score, box) for score, box in boxes], same=0.9)
-        for track_id, observation in self._tracker.update(time, seen).items():
-            self._finds.setdefault(track_id, []).append(Sighting(time, "person", observation.score, observation.box))
+    def add(self, time: float, people: list[Detection]) -> None:
+        """Takes one picture's people in."""
+        for track_id, seen in self._tracker.update(time, observe(people)).items():
+            self._finds.setdefault(track_id, []).append(Sighting(time, seen.label, seen.score, seen.box))
 
     def hidden(self, time: float) -> list[Box]:
         """Every box to hide at this moment: found, held, or on the way between two finds."""
@@ -63,39 +64,38 @@ class _Paths:
         return [box.expanded(_MARGIN) for box in boxes]
 
 
-def redact_clip(source: Path, target: Path, *, detector: Detector) -> Path:
-    """Writes the redacted clip to `target` and returns it; BadVideo when no picture of `source` can be decoded.
+def redact_clip(source: Path, target: Path, *, detector: Detector, skip: float = 0.0) -> float:
+    """Writes the redacted clip to `target`; returns where it begins in `source`, at or after `skip` seconds.
 
-    Goes over the clip twice: a find later on tells what to hide now. Blocking, about 30 ms a picture.
+    Goes over the clip twice: a find later on tells what to hide now. BadVideo when no picture can be decoded.
+    Blocking, about 50 ms a picture.
     """
     paths = _Paths()
-    for time, image in _pictures(source):
+    for time, image in _pictures(source, skip):
         people = [item for item in detector.detect(image) if item.label == "person" and item.score >= PERSON_FLOOR]
-        paths.add(time, [(item.score, item.box) for item in people])
-    written = 0
+        paths.add(time, people)
+    first: float | None = None
     with av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as output:
         stream: VideoStream | None = None
-        for time, image in _pictures(source):
+        for time, image in _pictures(source, skip):
             image = _even(redact(image, paths.hidden(time)))
-            stream = stream or _stream(output, image)
+            stream, first = stream or _stream(output, image), time if first is None else first
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = round(time / _TICK), _TICK
+            frame.pts, frame.time_base = round((time - first) / _TICK), _TICK
             output.mux(stream.encode(frame))
-            written += 1
         if stream is not None:
             output.mux(stream.encode(None))
-    if not written:
+    if first is None:
         target.unlink(missing_ok=True)
         raise BadVideo("No picture of that span can be decoded; ask for another one.")
-    return target
+    return first
 
 
-def _pictures(source: Path) -> Iterator[tuple[float, Picture]]:
-    """(seconds from the clip's start, RGB) at most _FPS times a second."""
-    due, first = 0.0, None
+def _pictures(source: Path, skip: float) -> Iterator[tuple[float, Picture]]:
+    """(seconds from the clip's start, RGB), from `skip` on and at most _FPS times a second."""
+    due, first = skip, None
     with av.open(str(source)) as container:
-        container.streams.video[0].codec_context.thread_count = 1
-        for decoded in container.decode(container.streams.video[0]):
+        for decoded in _decoded(container):
             if decoded.time is None:
                 continue
             first = decoded.time if first is None else first
@@ -105,7 +105,18 @@ def _pictures(source: Path) -> Iterator[tuple[float, Picture]]:
                 yield time, Frame(decoded, time=time, media_time=None, index=0).image
 
 
-def _stream(output: av.container.OutputContainer, image: Picture) -> VideoStream:
+def _decoded(container: InputContainer) -> Iterator[av.VideoFrame]:
+    """Every picture that can be decoded; damaged packets are left out."""
+    video = container.streams.video[0]
+    video.codec_context.thread_count = 1
+    for packet in container.demux(video):
+        try:
+            yield from video.codec_context.decode(packet if packet.size else None)
+        except av.FFmpegError:
+            logger.debug("a picture could not be decoded", extra={"path": container.name})
+
+
+def _stream(output: OutputContainer, image: Picture) -> VideoStream:
     stream = output.add_stream("mpeg4", rate=_FPS)
     stream.height, stream.width = image.shape[:2]
     stream.pix_fmt = "yuv420p"

@@ -105,17 +105,22 @@ class ClipDesk:
         sound = order.representation is Representation.CLIP
         try:
             made = self._recorder.cut(order.start, order.end, target=target, sound=sound)
-            if order.representation is not Representation.REDACTED_FRAMES:
-                return made
-            try:
-                hidden = self._folder / f"{order.clip_id}-redacted.mp4"
-                return replace(
-                    made, path=redact_clip(made.path, hidden, detector=self._detector), media_type="video/mp4"
-                )
-            finally:
-                made.path.unlink(missing_ok=True)
+            return self._redacted(order, made) if order.representation is Representation.REDACTED_FRAMES else made
         except OSError as error:
             raise OutOfSpace(f"The clip could not be written ({error.strerror}); free space on the device.") from error
+
+    def _redacted(self, order: ClipOrder, made: Cut) -> Cut:
+        """The clip made anew without faces; what lies between the key frame and the asked start is left out."""
+        target = self._folder / f"{order.clip_id}-redacted.mp4"
+        skip = max(0.0, (order.start - made.start) * made.rate)
+        try:
+            begin = redact_clip(made.path, target, detector=self._detector, skip=skip)
+        finally:
+            made.path.unlink(missing_ok=True)
+        offset = None if made.media_offset is None else made.media_offset + begin
+        return replace(
+            made, path=target, start=made.start + begin / made.rate, media_offset=offset, media_type="video/mp4"
+        )
 
     def _header(self, order: ClipOrder, made: Cut) -> ClipHeader:
         return ClipHeader(

@@ -29,13 +29,17 @@ _QUICKTIME = {"pcm_mulaw", "pcm_alaw"}  # the sound of many network cameras, whi
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A clip on disk: Unix seconds of its first picture and after its last, and its start's place in the source."""
+    """A clip on disk: Unix seconds of its first picture and after its last, and its start's place in the source.
+
+    `rate` is how many seconds of it pass in one second of the device's clock.
+    """
 
     path: Path
     start: float
     end: float
     media_offset: float | None
     media_type: str
+    rate: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def cut(
         path.unlink(missing_ok=True)
         raise NotFound("No whole picture was recorded in that span; ask for a longer one.")
     offset = None if first.media_offset is None else first.media_offset + (begins - first.start) * first.rate
-    return Cut(path, begins, ends, offset, kind.media_type)
+    return Cut(path, begins, ends, offset, kind.media_type, first.rate)
 
 
 def last_moment(path: Path) -> float | None:

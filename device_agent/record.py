@@ -140,17 +140,18 @@ class Recorder:
 
     def _fail(self, error: Exception) -> None:
         """Leaves what was written so far readable and waits for the next key frame."""
-        self._say(f"Recording failed ({str(error).rstrip('.')}); it is tried again at the next key frame.")
+        what = getattr(error, "strerror", None) or str(error)
+        self._say(f"Recording failed ({what}); free space on this device, it is tried again at the next key frame.")
         writing, self._open = self._open, None
-        if writing is None:
-            return
         try:
-            writing.close()
+            if writing is not None:
+                writing.close()
         except (OSError, av.FFmpegError):
             logger.debug("the broken segment could not be closed")
         try:
-            self._settle(writing.segment)
-            self._thin()
+            self._thin()  # first, since on a full disk not even the index can be written
+            if writing is not None:
+                self._settle(writing.segment)
         except (OSError, sqlite3.Error) as second:
             logger.warning("the index could not be written", extra={"error": str(second)})
 
