@@ -6,6 +6,7 @@ It sends nothing: `egress.py` guards what it says before it leaves. Next: `serve
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import Protocol
@@ -18,6 +19,8 @@ from foveate.facts import cannot_tell
 from foveate.memory import Memory
 from foveate.messages import Answer, AnswerRequest, Outcome, Representation, Task, Tier
 from foveate.recall import TASKS, Sentences, recall
+
+_REPLY_S = 0.2  # kept back for guarding the answer and for its way
 
 
 class Answerer(Protocol):
@@ -66,7 +69,12 @@ class EdgeAnswerer:
             return cannot_tell(request, error.message)
 
     async def _closer_look(self, request: AnswerRequest, remembered: Answer) -> Answer:
-        looked, missing = await self._closer.look(request, remembered)
+        try:
+            async with asyncio.timeout(max(0.1, request.time_left_s - _REPLY_S)):
+                looked, missing = await self._closer.look(request, remembered)
+        except TimeoutError:
+            why = "the pictures did not come and could not be looked at in time; this is what memory alone says"
+            return replace(remembered, reason=_joined(remembered.reason, why))
         shown = [one for one in looked if one.seen]
         missing += [f"{one.window.device_id} recorded no picture then" for one in looked if not one.seen]
         moved = sum(one.header.size_bytes for one in looked)

@@ -141,10 +141,12 @@ def _best_of_each_device(request: AnswerRequest, memory: Answer) -> list[Evidenc
 
 
 def _around(piece: Evidence, memory: Answer, task: Task) -> Window:
+    # Memory cites those who were there in the order in which they came: the last one made it the most at once.
+    cited = memory.evidence[-1] if task is Task.COUNT else piece
     if task is Task.FIND and isinstance(memory.value, float):
         moment = memory.value
     else:
-        moment = piece.sightings[0].time if piece.sightings else piece.start
+        moment = cited.sightings[0].time if cited.sightings else cited.start
     before, after = (BEFORE_S, AFTER_S) if task is Task.FIND else (NEAR_S, NEAR_S)
     return Window(piece.device_id, moment - before, moment + after, piece)
 

@@ -82,6 +82,13 @@ def test_a_find_looks_around_the_moment_that_memory_names() -> None:
     assert (window.start, window.end) == (NOON + 18, NOON + 23)
 
 
+def test_a_count_looks_at_the_moment_when_the_last_one_came() -> None:
+    first, last = memory(True).evidence[0], memory(True, at=27.0).evidence[0]
+    known = replace(memory(2), evidence=(first, replace(last, event_id="e-2")))
+    (window,) = choose(request(Task.COUNT), known)
+    assert (window.start, window.end) == (pytest.approx(NOON + 25.8), pytest.approx(NOON + 28.2))
+
+
 def test_now_looks_at_the_last_three_seconds_of_three_cameras() -> None:
     windows = choose(request(devices=("cam-2", "cam-3", "cam-1", "cam-4"), now=True), memory(True))
     assert [window.device_id for window in windows] == ["cam-1", "cam-2", "cam-3"]
