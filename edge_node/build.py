@@ -66,20 +66,13 @@ def edge(
     here = Place(subjects.checked_name(chosen.region, what="region"), subjects.checked_name(chosen.site, what="site"))
     cloud = Place(region=chosen.cloud_region)
     devices, look = Devices(here=here, policy=policy), Look(models.detector)
-    egress = Egress(
-        bridged=bridged,
-        memory=memory,
-        policy=policy,
-        devices=devices,
-        here=here,
-        cloud=cloud,
-        redactor=look.redacted,
-    )
-    remember = Remember(memory=memory, policy=policy, devices=devices, cloud=cloud, released=egress.wake)
+    rules: dict[str, Any] = {"memory": memory, "policy": policy, "devices": devices, "cloud": cloud}
+    egress = Egress(bridged=bridged, here=here, redactor=look.redacted, **rules)
+    remember = Remember(released=egress.wake, **rules)
     store = ClipStore(chosen.data_dir / "clips", max_bytes=chosen.clip_bytes)
     fetch = Fetch(local=local, here=here, store=store, egress=egress)
-    closer = Closer(fetch=fetch, look=look, devices=devices)
-    answerer = EdgeAnswerer(memory=memory, text=models.text, ask=Ask(local=local, site=here.site_id), closer=closer)
+    closer, ask = Closer(fetch=fetch, look=look, devices=devices), Ask(local=local, site=here.site_id)
+    answerer = EdgeAnswerer(memory=memory, text=models.text, ask=ask, closer=closer)
     site = Site(answerer=answerer, egress=egress, fetch=fetch, here=here, router_grpc=chosen.router_grpc)
     parts = Parts(
         local=local,
@@ -91,10 +84,14 @@ def edge(
         devices=devices,
         cloud_grpc=chosen.cloud_grpc,
     )
+    return Edge(parts, _services(site, memory=memory, fetch=fetch, egress=egress, here=here))
+
+
+def _services(site: Site, *, memory: Memory, fetch: Fetch, egress: Egress, here: Place) -> tuple[tuple[Any, Any], ...]:
     fleet = on_site.FleetServicer(memory=memory, here=here, egress=egress)
-    services = (
+    clips = on_site.ClipServicer(fetch=fetch, egress=egress, here=here)
+    return (
         (answer_grpc.add_AnswerServiceServicer_to_server, on_site.AnswerServicer(site)),
-        (clip_grpc.add_ClipServiceServicer_to_server, on_site.ClipServicer(fetch=fetch, egress=egress, here=here)),
+        (clip_grpc.add_ClipServiceServicer_to_server, clips),
         (fleet_grpc.add_FleetServiceServicer_to_server, fleet),
     )
-    return Edge(parts, services)
