@@ -25,7 +25,7 @@ from rich.console import Console
 from foveate import messages as m
 from foveate import residency, rpc, wire
 from foveate.cli import as_json as to_json
-from foveate.cli import asking, evidence, fleet_plan, local, report, showing
+from foveate.cli import asking, evidence, fleet_plan, footage, local, report, showing
 from foveate.cli.fleet_plan import DevicePlan, FleetPlan, SitePlan
 from foveate.cli.options import AsJson, console, finish, print_json
 from foveate.cli.running import Progress
@@ -74,6 +74,7 @@ async def _demo(screen: Console, videos: list[str], *, output: Path, data: Path 
     local.require_apps()
     began = time.monotonic()
     plan = plan_for(videos or wheel_clips())
+    await asyncio.to_thread(footage.check_playable, plan)
     output.mkdir(parents=True, exist_ok=True)
     directory = data.absolute() if data else Path(tempfile.mkdtemp(prefix="foveate-demo-"))
     screen.print("[bold]Starting two sites, three cameras, a router and a cloud service[/bold] on this machine")

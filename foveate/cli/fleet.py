@@ -179,9 +179,9 @@ async def _fetch(
 ) -> tuple[m.ClipHeader, Path]:
     async with rpc.channel(target) as channel:
         with rpc.translated():
-            call = ClipServiceStub(channel).GetClip(request, timeout=120)
-            first = await call.read()
-            if not isinstance(first, clip_service_pb2.GetClipResponse) or first.WhichOneof("part") != "header":
+            responses = aiter(ClipServiceStub(channel).GetClip(request, timeout=120))
+            first = await anext(responses, None)
+            if first is None or first.WhichOneof("part") != "header":
                 raise Unreachable("The router sent no clip; try again.")
             header = wire.clip_header_of(first.header)
             suffix = ".mkv" if "matroska" in header.media_type else ".mp4"
@@ -190,7 +190,7 @@ async def _fetch(
             digest = hashlib.sha256()
             try:
                 with part.open("wb") as file:
-                    async for response in call:
+                    async for response in responses:
                         file.write(response.chunk)
                         digest.update(response.chunk)
             except OSError as error:

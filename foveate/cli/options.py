@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -49,6 +50,11 @@ def finish(work: Coroutine[Any, Any, int | None], *, as_json: bool) -> NoReturn:
         fail(error, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
+        if os.environ.get("FOVEATE_TRACEBACK"):
+            raise
+        said = f"This is a bug in Foveate ({type(error).__name__}: {error}); FOVEATE_TRACEBACK=1 shows where."
+        fail(FoveateError(said, reason="BUG"), as_json=as_json)
     raise typer.Exit(code)
 
 

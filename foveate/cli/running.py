@@ -6,6 +6,7 @@ Knows nothing of how the processes are started: `local.py` is next.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from foveate.cli import endpoints, fleet_plan, local
+from foveate.cli import endpoints, fleet_plan, footage, local
 from foveate.cli.fleet_plan import FleetPlan
 from foveate.cli.options import AsJson, Data, console, finish, print_json
 from foveate.cli.run_state import RunState
@@ -65,6 +66,8 @@ def up(
         local.require_apps()
         directory = endpoints.data_directory(data)
         chosen = _chosen(video or [], plan, region=region, loop=loop, speed=speed)
+        if chosen is not None:
+            await asyncio.to_thread(footage.check_playable, chosen)
         screen = Console(stderr=True, highlight=False) if as_json else console()
         if detach:
             state = await local.detach(chosen, data_dir=directory, progress=Progress(screen))
