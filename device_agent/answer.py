@@ -170,46 +170,48 @@ class Answerer:
         seen: list[_Seen],
         picture: tuple[bytes, Representation, str],
     ) -> Answer:
-        scores, platt = [item.score for item in seen], likelihood.calibration(labels)
-        # Candidates are sorted best first, so the likeliest n objects are the first n.
-        if request.understanding.task is Task.COUNT:
-            counted = likelihood.count(scores, platt)
-            number, confidence = counted.value, counted.probability
-            value: bool | int = number
-        else:
-            sure = likelihood.presence(scores, platt)
-            value, confidence = sure >= 0.5, max(sure, 1.0 - sure)
-            number = max(1, _reportable(seen)) if value else 0
-        shown = seen[:number]
+        value, confidence, number = self._valued(request.understanding.task, labels, seen)
+        shown = seen[:number]  # best first, so the likeliest n objects are the first n
         counts = Counter(item.sighting.label for item in shown)
         text = in_view(counts, labels=labels, subject=request.understanding.subject, device=self._sender.device_id)
-        if value is True:
-            text = f"Yes: {text}"
-        jpeg_bytes, form, rule = picture
-        evidence = Evidence(
-            self._sender.device_id,
-            frame.time,
-            frame.time,
-            event_id=self._event_of(shown),
-            sightings=tuple(item.sighting for item in shown),
-            picture=jpeg_bytes,
-            representation=form,
-            media_offset=frame.media_time,
-            picture_time=frame.time if jpeg_bytes else None,
-        )
         reason = f"{len(seen)} candidates in the frame of {self._now() - frame.time:.2f} s ago"
+        rule = picture[2]
         if rule:
             reason += f"; rule {rule} keeps its pictures from going as they are"
         return Answer(
             request.question.question_id,
             Outcome.ANSWERED,
-            text,
+            f"Yes: {text}" if value is True else text,
             confidence,
             value=value,
-            evidence=(evidence,),
+            evidence=(self._evidence(frame, shown, picture),),
             placement=request.placement,
             reason=reason,
             rule=rule,
+        )
+
+    def _valued(self, task: Task, labels: tuple[str, ...], seen: list[_Seen]) -> tuple[bool | int, float, int]:
+        """The typed value, its confidence and how many objects carry it."""
+        scores, platt = [item.score for item in seen], likelihood.calibration(labels)
+        if task is Task.COUNT:
+            counted = likelihood.count(scores, platt)
+            return counted.value, counted.probability, counted.value
+        sure = likelihood.presence(scores, platt)
+        present = sure >= 0.5
+        return present, max(sure, 1.0 - sure), max(1, _reportable(seen)) if present else 0
+
+    def _evidence(self, frame: Frame, shown: list[_Seen], picture: tuple[bytes, Representation, str]) -> Evidence:
+        data, form, _ = picture
+        return Evidence(
+            self._sender.device_id,
+            frame.time,
+            frame.time,
+            event_id=self._event_of(shown),
+            sightings=tuple(item.sighting for item in shown),
+            picture=data,
+            representation=form,
+            media_offset=frame.media_time,
+            picture_time=frame.time if data else None,
         )
 
     def _seen(self, frame: Frame, detections: tuple[Detection, ...], labels: tuple[str, ...]) -> list[_Seen]:
