@@ -65,7 +65,7 @@ class _Paths:
 
 
 def redact_clip(source: Path, target: Path, *, detector: Detector, skip: float = 0.0) -> float:
-    """Writes the redacted clip to `target`; returns where it begins in `source`, at or after `skip` seconds.
+    """Writes the redacted clip to `target`; returns where it begins in `source`: at or before `skip` seconds.
 
     Goes over the clip twice: a find later on tells what to hide now. BadVideo when no picture can be decoded.
     Blocking, about 50 ms a picture.
@@ -92,17 +92,24 @@ def redact_clip(source: Path, target: Path, *, detector: Detector, skip: float =
 
 
 def _pictures(source: Path, skip: float) -> Iterator[tuple[float, Picture]]:
-    """(seconds from the clip's start, RGB), from `skip` on and at most _FPS times a second."""
-    due, first = skip, None
+    """(seconds from the clip's start, RGB): the picture on view at `skip`, then at most _FPS a second."""
+    first: float | None = None
+    due, before = skip, None
     with av.open(str(source)) as container:
         for decoded in _decoded(container):
             if decoded.time is None:
                 continue
             first = decoded.time if first is None else first
-            time = decoded.time - first
-            if time >= due - 0.01:
-                due = max(due + 1 / _FPS, time)
-                yield time, Frame(decoded, time=time, media_time=None, index=0).image
+            frame = Frame(decoded, time=decoded.time - first, media_time=None, index=0)
+            if before is not None and frame.time > skip:
+                due = before.time + 1 / _FPS
+                yield before.time, before.image
+            before = frame if frame.time <= skip else None
+            if before is None and frame.time >= due - 0.01:
+                due = max(due + 1 / _FPS, frame.time)
+                yield frame.time, frame.image
+        if before is not None:
+            yield before.time, before.image
 
 
 def _decoded(container: InputContainer) -> Iterator[av.VideoFrame]:

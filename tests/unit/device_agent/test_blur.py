@@ -55,6 +55,17 @@ def test_the_middle_is_shown_where_nobody_is(tmp_path: Path) -> None:
             assert np.ptp(picture[40:72, 60:100]) > 0.8 * np.ptp(picture[:, :24])
 
 
+@pytest.mark.parametrize(("skip", "begin", "count"), [(0.0, 0.0, 20), (1.25, 1.2, 14), (9.0, 3.9, 1)])
+def test_it_begins_with_the_picture_on_view_when_it_was_asked_for(
+    tmp_path: Path, skip: float, begin: float, count: int
+) -> None:
+    source = _noise(tmp_path / "v.mp4")
+    began = redact_clip(source, tmp_path / "r.mp4", detector=ScriptedDetector(), skip=skip)
+    assert began == pytest.approx(begin, abs=0.01)
+    with av.open(str(tmp_path / "r.mp4")) as clip:
+        assert len(list(clip.decode(video=0))) == count
+
+
 def test_what_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
     source = make_video(tmp_path / "v.mp4")
     data = bytearray(source.read_bytes())
