@@ -71,7 +71,7 @@ class LiteEncoder:
 
     def encode(self, image: Picture) -> Encoding:
         """Both vectors of the whole picture; InvalidInput for anything but uint8 RGB."""
-        logits, features = self._session.run(None, {self._input: _batch(image)})
+        logits, features = self._session.run(None, {self._input: batch(image)})
         return Encoding(features=_unit(features[0]), conse=_unit(self._conse(logits[0])))
 
     def _conse(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,7 +82,7 @@ class LiteEncoder:
         return mean
 
 
-def _batch(image: Picture) -> NDArray[np.float32]:
+def batch(image: Picture) -> NDArray[np.float32]:
     """1 × 3 × 224 × 224: the whole picture squeezed to a square, since a centre crop would lose both
     sides."""
     check_picture(image)

@@ -23,15 +23,16 @@ MARGIN = 0.1
 def redact(image: Picture, boxes: Iterable[Box], *, blocks: int = BLOCKS, margin: float = MARGIN) -> Picture:
     """A copy of `image` in which each block of each grown box holds only the mean colour of that block.
 
-    Irreversible: at most `blocks`² colours of a box survive, however many pixels it had, and infinitely many
-    contents have the same means, so no computation brings the pixels back. What it is not: proof against being
-    recognised from a short list by clothes' colours, place or time (McPherson et al. 2016, arXiv:1609.00408).
-    Boxes that overlap are done one upon the other, so no pixel of their union is ever shown.
+    Irreversible: at most `blocks`² colours of a box survive, however many pixels it had, and any number of
+    contents have the same means, so no computation brings the pixels back. What it is not: proof against
+    being recognised from a short list by clothes' colours, place or time (McPherson et al. 2016,
+    arXiv:1609.00408). Overlapping boxes are done one upon the other: no pixel of their union is ever shown.
     """
     check_picture(image)
     hidden = image.copy()
+    height, width = image.shape[:2]
     for box in boxes:
-        left, top, right, bottom = box.expanded(margin).to_pixels(width=image.shape[1], height=image.shape[0])
+        left, top, right, bottom = box.expanded(margin).to_pixels(width=width, height=height)
         if right > left and bottom > top:
             hidden[top:bottom, left:right] = _means(hidden[top:bottom, left:right], blocks)
     return hidden
