@@ -9,8 +9,9 @@ It knows no residency: only what may be tried comes in. `settle` is next and use
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from foveate.messages import Placement, Representation, Tier
 from router.candidates import Candidate
@@ -18,7 +19,7 @@ from router.policy import GUESS, SURE, PlacementPolicy
 
 LONGEST = 5
 """Placements of a plan at most; a fifth is reached about once in a thousand questions."""
-WIDEST = 8
+WIDEST = 7
 """Candidates that are weighed; of more, those with the least expected loss alone."""
 
 
@@ -52,71 +53,78 @@ def choose(
     Ties go to the shorter path and then to the names, so the same input always gives the same plan.
     """
     within = [c for c in candidates if c.latency_q95_s <= seconds and c.cost_usd <= usd]
-    alone = [(_extended(_Walk(), c, policy).loss(policy), c.cost_usd, c.placement, c) for c in within]
-    weighed = [entry[-1] for entry in sorted(alone, key=lambda entry: entry[:-1])[:WIDEST]]
-    search = _Search(weighed, policy=policy, seconds=seconds, usd=usd)
+    order = sorted(within, key=lambda c: (_loss_alone(c, policy), c.cost_usd, c.placement))
+    search = _Search(order[:WIDEST], policy=policy, seconds=seconds, usd=usd)
     search.extend(_Walk())
     return search.best.candidates
 
 
+def _loss_alone(candidate: Candidate, policy: PlacementPolicy) -> float:
+    sure = chance(candidate, tried=(), sureness=0.0, policy=policy)
+    return price(candidate, policy) - sure * policy.error_usd * (SURE - GUESS)
+
+
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """A path so far: the chance that it is still unsure, and the loss of the parts that ended."""
+    """A path so far, by index: the chance that it is still unsure, and the loss of the parts that ended."""
 
-    path: tuple[Candidate, ...] = ()
+    path: tuple[int, ...] = ()
     reach: float = 1.0
     spent: float = 0.0
     seconds: float = 0.0
     usd: float = 0.0
 
-    def loss(self, policy: PlacementPolicy) -> float:
-        """Expected loss when the path ends here: what is still unsure stays a guess."""
-        return self.spent + self.reach * policy.error_usd * (1.0 - GUESS)
-
-
-def _extended(walk: _Walk, candidate: Candidate, policy: PlacementPolicy) -> _Walk:
-    sure = chance(candidate, tried=walk.path, sureness=0.0, policy=policy)
-    ended = walk.reach * sure * policy.error_usd * (1.0 - SURE)
-    return replace(
-        walk,
-        path=(*walk.path, candidate),
-        reach=walk.reach * (1.0 - sure),
-        spent=walk.spent + walk.reach * price(candidate, policy) + ended,
-        seconds=walk.seconds + candidate.latency_q95_s,
-        usd=walk.usd + candidate.cost_usd,
-    )
-
 
 class _Search:
-    """Depth first over ordered subsets; a branch ends when even certainty for free could not beat the best."""
+    """Depth first over ordered subsets; a branch ends when not even the best that may follow could pay."""
 
     def __init__(self, candidates: Sequence[Candidate], *, policy: PlacementPolicy, seconds: float, usd: float) -> None:
         self.best = Path()
         self._candidates = candidates
-        self._policy = policy
         self._seconds = seconds
         self._usd = usd
+        self._error = policy.error_usd
+        self._alone = [chance(c, tried=(), sureness=0.0, policy=policy) for c in candidates]
+        self._after = [[chance(c, tried=(e,), sureness=0.0, policy=policy) for e in candidates] for c in candidates]
+        self._price = [price(c, policy) for c in candidates]
 
     def extend(self, walk: _Walk) -> None:
         """Weighs every path that begins with this one."""
-        floor = walk.spent + walk.reach * self._policy.error_usd * (1.0 - SURE)
-        if len(walk.path) == LONGEST or floor >= self.best.loss:
+        rest = [index for index in range(len(self._candidates)) if index not in walk.path]
+        if len(walk.path) == LONGEST or not rest or self._floor(walk, rest) >= self.best.loss:
             return
-        for candidate in self._candidates:
-            if candidate in walk.path:
-                continue
-            longer = _extended(walk, candidate, self._policy)
-            if walk.path and longer.reach == walk.reach:
-                continue  # it adds nothing
-            if longer.seconds > self._seconds or longer.usd > self._usd:
-                continue
-            self._weigh(longer)
-            self.extend(longer)
+        for index in rest:
+            longer = self._extended(walk, index)
+            if longer is not None:
+                self._weigh(longer)
+                self.extend(longer)
+
+    def _extended(self, walk: _Walk, index: int) -> _Walk | None:
+        """The path with one more step; None when that breaks a limit or adds nothing."""
+        candidate = self._candidates[index]
+        seconds, usd = walk.seconds + candidate.latency_q95_s, walk.usd + candidate.cost_usd
+        # The earlier step that overlaps most decides, so the least of the pairwise chances does.
+        sure = min((self._after[index][earlier] for earlier in walk.path), default=self._alone[index])
+        if seconds > self._seconds or usd > self._usd or (walk.path and sure == 0.0):
+            return None
+        ended = self._price[index] + sure * self._error * (1.0 - SURE)
+        return _Walk((*walk.path, index), walk.reach * (1.0 - sure), walk.spent + walk.reach * ended, seconds, usd)
+
+    def _floor(self, walk: _Walk, rest: Sequence[int]) -> float:
+        """No longer path loses less: one more step at the least price, and every chance as if nothing were known."""
+        unsure = math.prod(1.0 - self._alone[index] for index in rest)
+        after = min(self._price[index] for index in rest) + self._error * (
+            (1.0 - unsure) * (1.0 - SURE) + unsure * (1.0 - GUESS)
+        )
+        return walk.spent + walk.reach * after
 
     def _weigh(self, walk: _Walk) -> None:
-        loss = walk.loss(self._policy)
-        if _key(walk.path, loss) < _key(self.best.candidates, self.best.loss):
-            self.best = Path(walk.path, loss)
+        loss = walk.spent + walk.reach * self._error * (1.0 - GUESS)
+        if loss > self.best.loss:
+            return
+        path = tuple(self._candidates[index] for index in walk.path)
+        if _key(path, loss) < _key(self.best.candidates, self.best.loss):
+            self.best = Path(path, loss)
 
 
 def _key(path: tuple[Candidate, ...], loss: float) -> tuple[float, int, tuple[Placement, ...]]:

@@ -37,7 +37,7 @@ class Mentions:
 def mentions(text: str, view: FleetView) -> Mentions:
     """The devices that the text names by id, site, kind, label or region."""
     found: set[str] = set()
-    for pattern, devices in _names(view):
+    for pattern, devices in _names(text, view):
         rest, count = pattern.subn(" ", text)
         if count:
             text = rest
@@ -45,12 +45,12 @@ def mentions(text: str, view: FleetView) -> Mentions:
     return Mentions(tuple(sorted(found)), text)
 
 
-def _names(view: FleetView) -> Iterator[tuple[re.Pattern[str], set[str]]]:
-    """Patterns, the longest names first so that `cam-1` does not eat into `cam-12`."""
+def _names(text: str, view: FleetView) -> Iterator[tuple[re.Pattern[str], set[str]]]:
+    """Patterns of the names that occur, the longest first so that `cam-1` does not eat into `cam-12`."""
     named: dict[str, set[str]] = {}
     for device in view.devices:
         for name in (device.device_id, device.site_id, device.region, *device.labels):
-            if name:
+            if name and name.lower() in text:
                 named.setdefault(name.lower(), set()).add(device.device_id)
     for name in sorted(named, key=lambda name: (-len(name), name)):
         yield _pattern(re.escape(name), free=bool(re.search(r"[\d-]", name))), named[name]

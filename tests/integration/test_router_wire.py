@@ -225,10 +225,6 @@ async def test_an_unsure_edge_escalates_and_everything_is_shown_in_order(rig: Ri
     assert rig.edge.asked[0].question.asker == m.Place("eu-west")
 
 
-def _by_form(scripts: dict[m.Representation, Say]) -> Say:
-    return lambda request: scripts[request.placement.representation](request)
-
-
 async def test_an_unreachable_edge_fails_and_the_cloud_answers(rig: Rig) -> None:
     happened = await rig.ask("was there a car today?", scope=m.Scope(device_ids=("body-1",)))
     taken = steps_of(happened)
@@ -257,12 +253,8 @@ async def test_a_repeated_id_returns_the_first_answer_even_after_a_kill(rig: Rig
     assert [type(item) for item in again] == [m.Plan, m.Step, m.QuestionRecord]
     assert again[-1] == first[-1]
     assert len(rig.edge.asked) == 1
-    async with rpc.channel(rig.router) as channel:
-        stub = QuestionServiceStub(channel)
-        found = await stub.GetQuestion(question_pb.GetQuestionRequest(question_id=question_id[:13]), timeout=5)
-        listed = await stub.ListQuestions(question_pb.ListQuestionsRequest(), timeout=5)
-    assert wire.record_of(found.record) == first[-1]
-    assert [record.question.question_id for record in listed.records] == [question_id]
+    assert await asking.recorded(rig.router, question_id[:13]) == first[-1]
+    assert [r.question.question_id for r in await asking.newest(rig.router, count=5)] == [question_id]
 
 
 async def test_two_calls_with_one_id_share_one_run(rig: Rig) -> None:
