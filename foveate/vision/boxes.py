@@ -52,8 +52,7 @@ class Box:
         return grown.clipped()
 
     def to_pixels(self, *, width: int, height: int) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) in whole pixels of a `width` × `height` picture; the last two
-        exclusive.
+        """(left, top, right, bottom) in whole pixels of a `width` × `height` picture; the last two exclusive.
 
         Rounded to the nearest pixel edge and clipped; empty only when the box has no extent on the picture.
         """

@@ -1,8 +1,7 @@
 """From one picture to labelled boxes: NanoDet-g with the 80 COCO classes, INT8, on one thread.
 
-In: a uint8 RGB picture of any size. Out: candidate `Detection`s down to a low floor, best first. It does
-not know what is worth reporting: callers apply `report_threshold`, or weigh all candidates with
-`likelihood.py` (next).
+In: a uint8 RGB picture of any size. Out: candidate `Detection`s down to a low floor, best first. It does not know
+what is worth reporting: callers apply `report_threshold`, or weigh all candidates with `likelihood.py` (next).
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ _MOST = 300  # candidates before suppression: bounds the time that a picture ful
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One candidate object: `label` from the detector's vocabulary, `score` 0..1 (not a probability),
-    `box`."""
+    """One candidate object: `label` from the detector's vocabulary, `score` 0..1 (not a probability), `box`."""
 
     label: str
     score: float
@@ -61,17 +59,14 @@ class Detector(Protocol):
 
 
 def report_threshold(label: str) -> float:
-    """The score from which a candidate called `label` is worth reporting on its own, as measured on real
-    clips."""
+    """The score from which a candidate called `label` is worth reporting alone, as measured on real clips."""
     return PERSON_THRESHOLD if label == "person" else OTHER_THRESHOLD
 
 
 class NanoDet:
-    """NanoDet-g (RangiLyu, 2021): distances to the four sides as expectations over 11 bins, NMS for each
-    class.
+    """NanoDet-g (RangiLyu, 2021): distances to the four sides as expectations over 11 bins, NMS for each class.
 
-    The net was measured on pictures that keep their shape: squashing to a square loses people (0.86 ->
-    none).
+    The net was measured on pictures that keep their shape: squashing to a square loses people (0.86 -> none).
     """
 
     def __init__(self, model: ModelFile, *, threads: int = 1, score_floor: float = SCORE_FLOOR) -> None:
@@ -82,8 +77,7 @@ class NanoDet:
         self._centres, self._stride = _grid()
 
     def detect(self, image: Picture) -> tuple[Detection, ...]:
-        """Candidates with score > floor, ordered by score, class, then place; InvalidInput for no RGB
-        picture."""
+        """Candidates with score > floor, by score, class, then place; InvalidInput for what is no RGB picture."""
         batch, scale = letterbox(image)
         outputs = self._session.run(None, {self._input: batch})
         scores = np.concatenate(outputs[:3], axis=1)[0]

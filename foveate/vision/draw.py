@@ -1,8 +1,7 @@
 """Evidence that a person can look at: a picture with its boxes, their labels and one line of caption.
 
-In: a picture, or none when only facts may travel, with boxes and words. Out: a Pillow image, or JPEG bytes.
-It does not know what may leave: the caller passes only what residency let through. Next: `foveate/cli`,
-which shows it.
+In: a picture, or none when only facts may travel, with boxes and words. Out: a Pillow image, or JPEG bytes. It
+does not know what may leave: the caller passes only what residency let through. Next: `foveate/cli`, which shows it.
 """
 
 from __future__ import annotations
@@ -49,11 +48,9 @@ def draw_evidence(
     size: tuple[int, int] = SIZE,
     notice: str = "",
 ) -> Image.Image:
-    """The picture fitted into `size` with a caption strip below; a blank canvas with `notice` when there is
-    none.
+    """The picture fitted into `size` with a caption strip below; a blank canvas with `notice` without one.
 
-    `labels[i]` is written at `boxes[i]`; equal first words share a colour. InvalidInput when the lengths
-    differ.
+    `labels[i]` is written at `boxes[i]`; equal first words share a colour. InvalidInput when the lengths differ.
     """
     if len(boxes) != len(labels):
         raise InvalidInput(f"There are {len(boxes)} boxes but {len(labels)} labels; give one label for each box.")

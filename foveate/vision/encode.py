@@ -1,9 +1,8 @@
 """From one picture to two vectors: what it looks like, and where it lies in the space of sentences.
 
-In: a uint8 RGB picture (a frame or a crop). Out: an `Encoding`. It knows no question: `foveate/text.py`
-puts questions into the same space, the edge compares. ConSE is no CLIP: it can only see what resembles the
-1000 ImageNet classes, so colours, roles, printed text, people and emptiness need other channels. Next: the
-device's `report`.
+In: a uint8 RGB picture (a frame or a crop). Out: an `Encoding`. It knows no question: `foveate/text.py` puts
+questions into the same space, the edge compares. ConSE is no CLIP: it can only see what resembles the 1000 ImageNet
+classes, so colours, roles, printed text, people and emptiness need other channels. Next: the device's `report`.
 """
 
 from __future__ import annotations
@@ -23,16 +22,14 @@ from foveate.vision.detect import Picture, check_picture
 FEATURES = 1280
 CONSE = 384
 NEIGHBOURS = 50
-"""T of the paper; 50 with the prompt 'a photo of a ...' did better than 10 with bare names (mAP .65,
-.50)."""
+"""T of the paper; 50 with the prompt 'a photo of a ...' did better than 10 with bare names (mAP .65 to .50)."""
 
 _SIDE = 224
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """`features` float32 1280 (likeness of pictures) and `conse` float32 384 (likeness to sentences), both
-    unit."""
+    """`features` float32 1280 (likeness of pictures) and `conse` float32 384 (likeness to sentences), unit length."""
 
     features: NDArray[np.float32]
     conse: NDArray[np.float32]
@@ -83,8 +80,7 @@ class LiteEncoder:
 
 
 def batch(image: Picture) -> NDArray[np.float32]:
-    """1 × 3 × 224 × 224: the whole picture squeezed to a square, since a centre crop would lose both
-    sides."""
+    """1 × 3 × 224 × 224: the whole picture squeezed to a square, since a centre crop would lose both sides."""
     check_picture(image)
     square = Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     scaled = (np.asarray(square, np.float32) - 127.0) / 128.0
