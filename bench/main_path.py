@@ -108,7 +108,7 @@ async def run(videos: list[str], rounds: int) -> Measured:
                     scope = m.Scope(device_ids=(name,))
                     router = fleet.endpoints["router"]
                     await ask(router, "is there a person in view now?", scope, measured)
-                    await ask(router, "when did a person first appear?", scope, measured)
+                    await ask(router, "show me the first person", scope, measured)
                 await ask(router, "was there an elephant in the last hour?", m.Scope(), measured)
             stop.set()
             await watching
@@ -180,7 +180,7 @@ def table(figures: dict[str, Any]) -> Table:
     for name, value in figures["rss_mb"].items():
         shown.add_row(f"RSS {name} (MB)", f"{value:.0f}", "", "<= 250" if name.startswith("device") else "")
     if figures["device_extra_mb"] is not None:
-        shown.add_row("installed size of foveate[device] (MB)", f"{figures['device_extra_mb']:.0f}", "", "")
+        shown.add_row(r"installed size of foveate\[device] (MB)", f"{figures['device_extra_mb']:.0f}", "", "")
     return shown
 
 

@@ -174,10 +174,8 @@ class Answerer:
         shown = seen[:number]  # best first, so the likeliest n objects are the first n
         counts = Counter(item.sighting.label for item in shown)
         text = in_view(counts, labels=labels, subject=request.understanding.subject, device=self._sender.device_id)
-        reason = f"{len(seen)} candidates in the frame of {self._now() - frame.time:.2f} s ago"
         rule = picture[2]
-        if rule:
-            reason += f"; rule {rule} keeps its pictures from going as they are"
+        reason = f"rule {rule} keeps its pictures from going as they are" if rule else ""
         return Answer(
             request.question.question_id,
             Outcome.ANSWERED,

@@ -1,6 +1,6 @@
 """REDACTED_FRAMES of a clip: people are made unrecognisable on the device, before a byte of it leaves.
 
-In: a cut clip. Out: an MP4 of at most five pictures a second without sound, in which every person that was found, and
+In: a cut clip. Out: an MP4 of at most three pictures a second without sound, in which every person that was found, and
 everywhere on the way between two finds, is coarse blocks. It does not know who asked. Next: `clips.py` sends it.
 """
 
@@ -28,7 +28,7 @@ from foveate.vision.redact import redact
 
 logger = logging.getLogger(__name__)
 
-_FPS = 5
+_FPS = 3  # enough to see what happens, and each picture costs a detection
 _MARGIN = 0.1  # detectors cut off hair, hands and feet
 _HOLD_S = 1.0  # a person is hidden this long before the first and after the last find
 _BIT_RATE = 1_000_000

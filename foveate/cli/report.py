@@ -90,7 +90,8 @@ def _scope(region: str, site: str, device: str, label: str) -> str:
 def _card(number: int, shown: Shown) -> str:
     record, answer = shown.record, shown.record.answer
     rule = f' <code class="rule">{escape(answer.rule)}</code>' if answer.rule else ""
-    because = f'<p class="because">{escape(answer.reason)}{rule}</p>' if answer.reason or rule else ""
+    reason = "" if answer.reason in answer.text else answer.reason
+    because = f'<p class="because">{escape(reason)}{rule}</p>' if reason or rule else ""
     figures = f"confidence {answer.confidence:.2f} · {record.latency_s * 1000:.0f} ms · {money(record.cost_usd)}"
     return f"""<article class="{answer.outcome.value}"><p class="shows">{number} · {escape(shown.shows)}</p>
 <h2>{escape(record.question.text)}</h2>

@@ -77,9 +77,26 @@ def _plan(console: Console, plan: m.Plan) -> None:
     line(console, "plan", f"[bold]{escape(way)}[/bold]")
     for entry in plan.left_out:
         line(console, "left out", escape(entry), style="yellow")
+    for rule, placements in _forbidden(plan).items():
+        line(
+            console,
+            "not allowed",
+            f"{escape(placements)} [bright_black](rule {escape(rule)})[/bright_black]",
+            style="yellow",
+        )
+
+
+def _forbidden(plan: m.Plan) -> dict[str, str]:
+    """What each residency rule took out of the plan, in words."""
+    nodes: dict[str, dict[str, list[str]]] = {}
     for rejected in plan.rejected:
         if rejected.rule:
-            line(console, "not allowed", f"{_where(rejected.placement)}: {escape(rejected.reason)}", style="yellow")
+            placement = rejected.placement
+            node = _where(placement).removesuffix(placement.representation.name)
+            nodes.setdefault(rejected.rule, {}).setdefault(node, []).append(placement.representation.name)
+    return {
+        rule: ", ".join(f"{node}{' or '.join(forms)}" for node, forms in found.items()) for rule, found in nodes.items()
+    }
 
 
 def _step(console: Console, step: m.Step) -> None:
@@ -103,7 +120,7 @@ def record(console: Console, item: m.QuestionRecord, *, images: Sequence[str | N
     answer = item.answer
     colour, head = _OUTCOME[answer.outcome]
     line(console, head, f"[bold {colour}]{escape(answer.text)}[/bold {colour}]", style=f"bold {colour}")
-    if answer.reason:
+    if answer.reason and answer.reason not in answer.text:
         line(console, "because", escape(answer.reason))
     figures = f"confidence {answer.confidence:.2f}, {item.latency_s * 1000:.0f} ms, {money(item.cost_usd)}"
     line(console, "", f"[bright_black]{figures}, id {item.question.question_id}[/bright_black]")
