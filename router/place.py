@@ -108,14 +108,12 @@ def place(question: Question, reading: Reading, situation: Situation) -> Placing
                 allowed.append(checked)
             else:
                 rejected.append(checked)
-    if reading.shown:
-        allowed, blind = _with_pictures(allowed)
-        rejected += blind
+    weighed = _with_pictures(allowed) if reading.shown else allowed
     policy = situation.expectations.policy
-    order = choose(allowed, policy=policy, seconds=situation.seconds_left, usd=situation.usd_left)
+    order = choose(weighed, policy=policy, seconds=situation.seconds_left, usd=situation.usd_left)
     others = [c for c in allowed if c.placement not in {chosen.placement for chosen in order}]
     ending = None if order else _ending(scope, rejected)
-    spare = [Rejection(c.placement, "it may be tried, but would gain less than it costs") for c in others]
+    spare = [Rejection(c.placement, _spare_because(c, weighed)) for c in others]
     plan = Plan(
         question_id=question.question_id,
         understanding=understanding,
@@ -127,16 +125,16 @@ def place(question: Question, reading: Reading, situation: Situation) -> Placing
     return Placing(plan=plan, order=order, allowed=(*order, *others), scope=scope, ending=ending)
 
 
-def _with_pictures(allowed: Sequence[Candidate]) -> tuple[list[Candidate], list[Rejection]]:
-    """Those that can show something, and the others as rejections; all of them when no picture may be had."""
-    seeing = [c for c in allowed if c.placement.representation in _PIXELS]
-    if not seeing:
-        return list(allowed), []
-    reason = "it holds no picture, and the question asks to be shown"
-    blind = [c for c in allowed if c not in seeing]
-    return seeing, [
-        Rejection(c.placement, f"{c.placement.representation.name}: {reason}", capable=False) for c in blind
-    ]
+def _with_pictures(allowed: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Those that can show something; all of them when no picture may be had."""
+    return [c for c in allowed if c.placement.representation in _PIXELS] or allowed
+
+
+def _spare_because(candidate: Candidate, weighed: Sequence[Candidate]) -> str:
+    if candidate in weighed:
+        return "it may be tried, but would gain less than it costs"
+    form = candidate.placement.representation.name
+    return f"{form} holds no picture, and the question asks to be shown; tried when the pictures fail"
 
 
 def check(candidate: Candidate, understanding: Understanding, situation: Situation) -> Candidate | Rejection:

@@ -97,7 +97,7 @@ class TestEdge:
     site: str
     router: str
     folder: Path
-    say: Say = field(default_factory=lambda: saying(0.5))
+    say: Say = field(default_factory=lambda: saying(0.97))
     asked: list[m.AnswerRequest] = field(default_factory=list)
 
     async def ask(self, payload: bytes) -> bytes:
@@ -206,9 +206,8 @@ def steps_of(happened: list[Any]) -> list[tuple[str, m.StepState]]:
 
 async def test_an_unsure_edge_escalates_and_everything_is_shown_in_order(rig: Rig) -> None:
     picture = m.Evidence("cam-1", time.time(), time.time(), picture=b"jpeg", representation=m.Representation.FRAMES)
-    rig.edge.say = _by_form(
-        {m.Representation.FACTS: saying(0.4), m.Representation.CLIP: saying(0.96, evidence=(picture,))}
-    )
+    scripts = {m.Representation.FACTS: saying(0.4), m.Representation.CLIP: saying(0.96, evidence=(picture,))}
+    rig.edge.say = lambda request: scripts[request.placement.representation](request)
     happened = await rig.ask("was there a car today?", scope=m.Scope(device_ids=("cam-1",)))
     assert [type(item) for item in happened] == [m.Plan, m.Step, m.Answer, m.Step, m.QuestionRecord]
     assert steps_of(happened) == [
@@ -244,8 +243,7 @@ async def test_now_of_one_camera_is_asked_of_the_device_through_its_edge(rig: Ri
 
 async def test_a_repeated_id_returns_the_first_answer_even_after_a_kill(rig: Rig) -> None:
     rig.edge.say = saying(0.97, text="first")
-    question_id = str(uuid7())
-    first = await rig.ask("is there a dog on cam-1 now?", question_id=question_id)
+    first = await rig.ask("is there a dog on cam-1 now?", question_id=(question_id := str(uuid7())))
     await rig.stop(signal.SIGKILL)
     await rig.start()
     rig.edge.say = saying(0.97, text="second")
@@ -258,9 +256,8 @@ async def test_a_repeated_id_returns_the_first_answer_even_after_a_kill(rig: Rig
 
 
 async def test_two_calls_with_one_id_share_one_run(rig: Rig) -> None:
-    rig.edge.say = saying(0.97)
-    question_id = str(uuid7())
-    both = await asyncio.gather(*(rig.ask("is there a dog on cam-1 now?", question_id=question_id) for _ in range(2)))
+    given = {"question_id": str(uuid7())}
+    both = await asyncio.gather(*(rig.ask("is there a dog on cam-1 now?", **given) for _ in range(2)))
     assert both[0][-1] == both[1][-1]
     assert len(rig.edge.asked) == 1
 

@@ -143,6 +143,16 @@ def test_a_failed_look_is_replaced_by_another_form(world: Any) -> None:
     assert "The clip does not decode." in answer.reason
 
 
+def test_who_asks_to_be_shown_gets_footage_first_and_facts_when_it_fails(world: Any, make_answer: Make) -> None:
+    case = Case(world, "show me the first bicycle", ("cam-1",))
+    assert [str(c.placement) for c in case.placing.order] == ["edge south from CLIP"]
+    while case.move.candidate is not None and case.move.candidate.placement.representation > Representation.EMBEDDING:
+        case.failed(BadVideo("The clip does not decode."))
+    assert str(case) == "edge south from FACTS"
+    case.answered(make_answer(0.96, value=1e9))
+    assert case.end().outcome is Outcome.ANSWERED
+
+
 def test_a_refusal_is_never_worked_around(world: Any) -> None:
     case = Case(world, "was there a dog today?", ("cam-1",))
     assert str(case) == "edge south from FACTS"
@@ -254,6 +264,14 @@ def test_evidence_is_cleared_of_what_may_not_reach_the_asker(world: Any, make_an
         (b"jpeg", Representation.REDACTED_FRAMES),
     ]
     assert kept.placement == candidate.placement
+
+
+def test_of_two_answers_that_are_as_sure_the_one_with_a_picture_wins(world: Any, make_answer: Make) -> None:
+    case = Case(world, "was there a dog today?", ("cam-1",))
+    case.answered(make_answer(0.4, text="Yes: remembered."))
+    shown = Evidence("cam-1", 1.0, 2.0, picture=b"jpeg", representation=Representation.FRAMES)
+    case.answered(make_answer(0.4, text="Yes: look.", evidence=(shown,)))
+    assert "best guess: Yes: look." in case.end().reason
 
 
 def test_what_is_carried_on_holds_no_pictures(world: Any, make_answer: Make) -> None:

@@ -39,6 +39,7 @@ def test_a_listed_question_is_understood_exactly(listed: dict[str, Any], world: 
     assert list(reading.unseen) == listed.get("unseen", [])
     assert list(reading.wider) == listed.get("wider", [])
     assert reading.negated is listed.get("negated", False)
+    assert reading.shown is listed.get("shown", False)
 
 
 def test_the_list_is_long_enough_to_mean_something() -> None:
