@@ -22,13 +22,16 @@ LONGEST = 5
 WIDEST = 7
 """Candidates that are weighed; of more, those with the least expected loss alone."""
 
+_NOTHING = 1e-12
+"""US dollars below which two losses are the same: rounding must not decide."""
+
 
 @dataclass(frozen=True, slots=True)
 class Path:
     """Placements in order; `loss` is in expected US dollars, errors and waiting included."""
 
     candidates: tuple[Candidate, ...] = ()
-    loss: float = float("inf")
+    loss: float = 1e9
 
 
 def chance(candidate: Candidate, *, tried: Sequence[Candidate], sureness: float, policy: PlacementPolicy) -> float:
@@ -50,7 +53,7 @@ def choose(
 ) -> tuple[Candidate, ...]:
     """The ordered subset, never empty when something fits, of least expected loss within seconds and US dollars.
 
-    Ties go to the shorter path and then to the names, so the same input always gives the same plan.
+    Ties go to the shorter path, then the cheaper one, then the names: the same input always gives the same plan.
     """
     within = [c for c in candidates if c.latency_q95_s <= seconds and c.cost_usd <= usd]
     order = sorted(within, key=lambda c: (_loss_alone(c, policy), c.cost_usd, c.placement))
@@ -120,15 +123,17 @@ class _Search:
 
     def _weigh(self, walk: _Walk) -> None:
         loss = walk.spent + walk.reach * self._error * (1.0 - GUESS)
-        if loss > self.best.loss:
+        if loss > self.best.loss + _NOTHING:
             return
         path = tuple(self._candidates[index] for index in walk.path)
         if _key(path, loss) < _key(self.best.candidates, self.best.loss):
             self.best = Path(path, loss)
 
 
-def _key(path: tuple[Candidate, ...], loss: float) -> tuple[float, int, tuple[Placement, ...]]:
-    return loss, len(path), tuple(candidate.placement for candidate in path)
+def _key(path: tuple[Candidate, ...], loss: float) -> tuple[float, int, float, tuple[Placement, ...]]:
+    """What decides between paths: loss, then fewer steps, then less money, then the names."""
+    usd = sum(candidate.cost_usd for candidate in path)
+    return round(loss / _NOTHING), len(path), usd, tuple(candidate.placement for candidate in path)
 
 
 def _overlap(candidate: Candidate, earlier: Candidate) -> float:
