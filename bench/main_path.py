@@ -68,13 +68,13 @@ async def watch_events(edge: str, measured: Measured, stop: asyncio.Event) -> No
     async with rpc.channel(edge) as channel:
         stub = FleetServiceStub(channel)
         while not stop.is_set():
-            response = await stub.ListEvents(fleet_service_pb2.ListEventsRequest(page_size=50), timeout=10)
+            response = await stub.ListEvents(fleet_service_pb2.ListEventsRequest(page_size=8), timeout=10)
             found = time.time()
             for event in map(wire.event_of, response.events):
                 if event.event_id not in known and event.revision == 1 and event.report_time is not None:
                     measured.searchable.append(found - event.report_time)
                 known.add(event.event_id)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
 
 async def ask(router: str, text: str, scope: m.Scope, measured: Measured) -> None:

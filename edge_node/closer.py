@@ -7,6 +7,8 @@ It fetches, decodes and detects, but decides nothing. Next: `verdict.py`, which 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,10 +19,12 @@ from edge_node.look import Look, Seen
 from foveate.errors import FoveateError
 from foveate.messages import Answer, AnswerRequest, ClipHeader, Evidence, Task
 
+logger = logging.getLogger(__name__)
+
 MOST_WINDOWS = 3
 MOST_FRAMES = 16
 NOW_S, NEWEST_S = 3.0, 2.0  # what is fetched for now, and the end of it that is looked at
-LATEST_S = 10.0
+LATEST_S = 6.0
 BEFORE_S, AFTER_S = 2.0, 3.0  # around the first sighting that memory has
 NEAR_S = 1.2  # around the moment that a presence or a count is about
 _STEP_S = 0.2  # five pictures a second
@@ -71,6 +75,7 @@ class Closer:
 
     async def _one(self, request: AnswerRequest, window: Window) -> Looked | str:
         timeout = max(0.2, request.time_left_s - _LOOKING_S)
+        began = time.perf_counter()
         try:
             clip = await self._fetch.pull(
                 window.device_id,
@@ -79,8 +84,12 @@ class Closer:
                 representation=request.placement.representation,
                 timeout=timeout,
             )
+            fetched = time.perf_counter()
             try:
-                return await asyncio.to_thread(self._watch, request, window, clip)
+                looked = await asyncio.to_thread(self._watch, request, window, clip)
+                fields = {"fetch_s": round(fetched - began, 3), "look_s": round(time.perf_counter() - fetched, 3)}
+                logger.info("a clip was looked at", extra={"device": window.device_id, **fields})
+                return looked
             finally:
                 self._fetch.forget(clip.header.clip_id)
         except FoveateError as error:

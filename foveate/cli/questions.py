@@ -74,18 +74,21 @@ async def _ask(question: m.Question, *, target: str, folder: Path, as_json: bool
 
 
 def explain(
-    question_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a question, or its first 8 characters.")],
+    question_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of a question, or the beginning of one (default: the newest).")
+    ] = "",
     router: Router = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain how a question was placed: what was considered, refused and tried, with the reason of each.
 
-    Example: foveate explain 019c2f7e
+    Example: foveate explain 019c2f7e-5711
     """
 
     async def work() -> None:
-        record = await asking.recorded(endpoints.endpoint("router", given=router, data=data), question_id)
+        target = endpoints.endpoint("router", given=router, data=data)
+        record = await (asking.recorded(target, question_id) if question_id else asking.newest(target))
         if as_json:
             print_json(to_json.question(record))
         else:

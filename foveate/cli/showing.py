@@ -33,7 +33,11 @@ _OUTCOME = {
 
 def money(usd: float) -> str:
     """US dollars with as many digits as a small price needs."""
-    return "$0" if usd == 0 else f"${usd:.6f}" if usd < 0.01 else f"${usd:.4f}"
+    if usd == 0:
+        return "$0"
+    if usd < 1e-6:
+        return "< $0.000001"
+    return f"${usd:.6f}" if usd < 0.01 else f"${usd:.4f}"
 
 
 def clock(seconds: float) -> str:

@@ -20,7 +20,7 @@ class Platt:
 
     def probability(self, score: float) -> float:
         """The probability that a candidate with this score (0..1) is a real object of its label."""
-        held = min(max(score, 1e-6), 1.0 - 1e-6)
+        held = min(max(score, 1e-3), 1.0 - 1e-3)  # no score is a certainty
         return _sigmoid(self.slope * math.log(held / (1.0 - held)) + self.offset)
 
 

@@ -6,19 +6,8 @@ import json
 from pathlib import Path
 
 import psutil
-import pytest
 
-from tests.e2e.command_line import CommandLine, Ran
-
-
-@pytest.fixture(scope="module")
-def demo(clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
-    del clips  # skips when the wheel is not there
-    folder = tmp_path_factory.mktemp("demo")
-    line = CommandLine(folder / "data")
-    folder.parent.chmod(0o755)
-    folder.chmod(0o755)
-    return line.run("demo", "--json", "--output", str(folder / "out"), timeout=300), folder
+from tests.command_line import Ran
 
 
 def test_it_ends_by_itself_with_every_way_shown(demo: tuple[Ran, Path]) -> None:

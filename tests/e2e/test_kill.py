@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.command_line import CommandLine
+from tests.command_line import CommandLine
 
 VICTIMS = ["device-cam-1", "edge-site-1", "leaf-site-1", "nats-hub", "postgres", "cloud", "router", "supervisor"]
 

