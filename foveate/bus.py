@@ -220,8 +220,8 @@ async def connect(
         )
     except (TimeoutError, OSError, NatsError) as error:
         await client.close()
-        cause = last[-1] if last else error
-        if "authorization" in str(cause).lower():
+        # The refusal may be followed by what it caused, such as a closed connection.
+        if any("authorization" in str(cause).lower() for cause in (*last, error)):
             raise NotReady(f"The NATS server at {url} turned these credentials down; enrol again.") from error
         raise Unreachable(f"No NATS server answers at {url}; start it or correct the URL.") from error
     try:

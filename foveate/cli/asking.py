@@ -15,7 +15,7 @@ from uuid_utils import uuid7
 
 from foveate import messages as m
 from foveate import rpc, wire
-from foveate.errors import InvalidInput, NotFound, Unreachable
+from foveate.errors import InvalidInput, Unreachable
 from foveate.v1 import question_service_pb2 as pb
 from foveate.v1.question_service_pb2_grpc import QuestionServiceStub
 
@@ -79,13 +79,11 @@ async def recorded(router: str, question_id: str) -> m.QuestionRecord:
     return wire.record_of(response.record)
 
 
-async def newest(router: str) -> m.QuestionRecord:
-    """The record of the last question; NotFound when nothing was asked yet."""
+async def newest(router: str, *, count: int) -> tuple[m.QuestionRecord, ...]:
+    """The newest records first."""
     async with rpc.channel(router) as channel:
         with rpc.translated():
             response = await QuestionServiceStub(channel).ListQuestions(
-                pb.ListQuestionsRequest(page_size=1), timeout=10
+                pb.ListQuestionsRequest(page_size=count), timeout=10
             )
-    if not response.records:
-        raise NotFound("No question was asked yet; ask one with `foveate ask`.")
-    return wire.record_of(response.records[0])
+    return tuple(wire.record_of(record) for record in response.records)

@@ -16,7 +16,7 @@ from foveate import messages as m
 from foveate.cli import as_json as to_json
 from foveate.cli import asking, endpoints, evidence, showing
 from foveate.cli.options import CANNOT_TELL, AsJson, Data, Router, console, finish, print_json
-from foveate.errors import Unreachable
+from foveate.errors import NotFound, Unreachable
 
 EXIT = {m.Outcome.ANSWERED: 0, m.Outcome.REFUSED: 3, m.Outcome.CANNOT_TELL: CANNOT_TELL}
 
@@ -88,13 +88,20 @@ def explain(
 
     async def work() -> None:
         target = endpoints.endpoint("router", given=router, data=data)
-        record = await (asking.recorded(target, question_id) if question_id else asking.newest(target))
+        record = await (asking.recorded(target, question_id) if question_id else _newest(target))
         if as_json:
             print_json(to_json.question(record))
         else:
             showing.explanation(console(), record)
 
     finish(work(), as_json=as_json)
+
+
+async def _newest(target: str) -> m.QuestionRecord:
+    records = await asking.newest(target, count=1)
+    if not records:
+        raise NotFound("No question was asked yet; ask one with `foveate ask`.")
+    return records[0]
 
 
 def _folder(given: Path | None, data: Path | None) -> Path:

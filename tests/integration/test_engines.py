@@ -379,6 +379,8 @@ async def test_a_second_up_waits_for_what_was_killed_and_down_drains(tmp_path: P
         assert again.already_up
         victim = next(child for child in first.children if child.name == name)
         os.kill(victim.pid, signal.SIGKILL)
+        while run_state.is_same(victim.pid, victim.create_time):
+            await asyncio.sleep(0.01)
         again = await start(tmp_path)
         assert again.state.state == "healthy"
         assert next(child for child in again.state.children if child.name == name).pid != victim.pid
