@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from nats.errors import Error as NatsError
 from nats.js.api import DiscardPolicy, ExternalStream, RetentionPolicy, StorageType, StreamConfig, StreamSource
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BYTES = 4 * 1024**3
 LOOK_SECONDS = 1.0
-_LOOKS_BEFORE_TRIM = 60
+_LOOKS_BEFORE_TRIM = 30
 # A source that flows is heard of every second; one that waits to be tried again is not.
 _QUIET_SECONDS = 4.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 2.0, 60.0
@@ -54,6 +54,16 @@ def quiet_sites(info: bytes, *, sites: Iterable[str]) -> set[str]:
         for source in json.loads(info).get("sources") or ()
     }
     return {site for site in sites if not 0 <= active.get(_api(site), 0) <= _QUIET_SECONDS * 1e9}
+
+
+def ingested_word(headers: Mapping[str, str]) -> bytes:
+    """What a site is told of the last message that came from it: its number in the site's OUT, and its id.
+
+    `Nats-Stream-Source` is the origin's stream, the number there, and filters; empty for a message without.
+    """
+    origin = headers.get("Nats-Stream-Source", "").split(" ")
+    message_id = headers.get("Nats-Msg-Id", "")
+    return f"{origin[1]} {message_id}".encode() if len(origin) > 1 and message_id else b""
 
 
 def _api(site: str) -> str:
@@ -122,17 +132,17 @@ class Sources:
 
         Without it a stream that is full rather than forgetful would one day take no more.
         """
-        jetstream = self._bus.jetstream
-        with contextlib.suppress(NotFoundError):
-            consumer = await jetstream.consumer_info(subjects.INGEST_STREAM, subjects.INGEST_DURABLE)
-            ingested = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
-            for site in self._sites:
-                with contextlib.suppress(NotFoundError):
-                    subject = subjects.out_all(site)
-                    last = await jetstream.get_last_msg(subjects.INGEST_STREAM, subject)
-                    before = min(ingested + 1, last.seq or 0)
-                    if before > 1:
-                        await jetstream.purge_stream(subjects.INGEST_STREAM, seq=before, subject=subject)
+        ingested = await self._bus.acknowledged(stream=subjects.INGEST_STREAM, durable=subjects.INGEST_DURABLE)
+        for site in self._sites:
+            subject = subjects.out_all(site)
+            try:
+                last = await self._bus.jetstream.get_last_msg(subjects.INGEST_STREAM, subject)
+            except NotFoundError:
+                continue
+            number = last.seq or 0
+            await self._bus.forget(stream=subjects.INGEST_STREAM, up_to=min(ingested, number - 1), subject=subject)
+            if number <= ingested and (word := ingested_word(last.headers or {})):
+                await self._bus.send(subjects.site_ingested(site), word)
 
     async def keep(self, stop: asyncio.Event) -> None:
         """Looks after the stream until `stop` is set; a hub or a database that is away is waited for."""

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 
 from foveate import identity
-from foveate.errors import NotReady
+from foveate.errors import NotPermitted, NotReady
 from foveate.rpc import channel, translated
 from foveate.v1.enrolment_service_pb2 import EnrolRequest
 from foveate.v1.enrolment_service_pb2_grpc import EnrolmentServiceStub
@@ -31,16 +31,26 @@ async def credentials(data_dir: Path, *, cloud: str, join_token: str) -> Path | 
         return path
     if not cloud:
         return None
+    token = data_dir / "device.join"
+    if not join_token and token.exists():
+        join_token = token.read_text(encoding="utf-8").strip()
     if not join_token:
         raise NotReady(
             "This device has not joined yet; register it and set FOVEATE_DEVICE_JOIN_TOKEN to the token it was given."
         )
-    # The seed is stored first: a device that dies between enrolling and writing must not be locked out.
+    # Seed and token are stored first: a device that dies between enrolling and writing must not be locked out, and the
+    # cloud answers the same token again when it comes with the same key.
+    identity.write_secret(token, join_token + "\n")
     seed = data_dir / "device.seed"
     key = identity.load_or_make_key(seed, identity.Role.USER)
-    jwt = await _enrol(cloud, join_token=join_token, public_key=key.public)
+    try:
+        jwt = await _enrol(cloud, join_token=join_token, public_key=key.public)
+    except NotPermitted:
+        token.unlink()
+        raise
     identity.write_secret(path, identity.credentials_file(jwt, key.seed))
     seed.unlink(missing_ok=True)
+    token.unlink(missing_ok=True)
     logger.info("enrolled", extra={"public_key": key.public})
     return path
 

@@ -22,6 +22,7 @@ from edge_node.receive import Receive
 from edge_node.remember import Remember
 from edge_node.serve import Relay, Site
 from edge_node.settings import Settings
+from edge_node.trim import Trim
 from foveate import models as weights
 from foveate import subjects
 from foveate.bus import Bus
@@ -83,6 +84,7 @@ def edge(
         relay=Relay(bridged=bridged, site=site, here=here),
         devices=devices,
         cloud_grpc=chosen.cloud_grpc,
+        trim=Trim(local=local, bridged=bridged, site=here.site_id),
     )
     return Edge(parts, _services(site, memory=memory, fetch=fetch, egress=egress, here=here))
 

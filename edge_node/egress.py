@@ -24,7 +24,7 @@ from edge_node.release import Redactor, admit, guard, reduce, refusal
 from edge_node.tables import EGRESS, RELEASES
 from foveate import subjects
 from foveate.bus import Bus
-from foveate.errors import FoveateError, OutOfSpace, Refused, TryAgain
+from foveate.errors import FoveateError, Never, OutOfSpace, Refused, TryAgain
 from foveate.memory import Memory
 from foveate.messages import Answer, AnswerRequest, Boundary, ClipHeader, Event, Place, Presence, Representation
 from foveate.residency import ResidencyPolicy, Verdict, crossing, decide
@@ -168,6 +168,10 @@ class Egress:
                 insert(RELEASES).values(row | {"size_bytes": header.size_bytes, "sha256": header.sha256.hex()})
             )
 
+    async def _withhold(self, item: Any) -> None:  # noqa: ANN401  a row
+        async with self._memory.transaction() as connection:
+            await connection.execute(update(EGRESS).where(EGRESS.c.item_id == item.item_id).values(payload=None))
+
     async def _release_event(self, item: Any) -> None:  # noqa: ANN401  a row
         """Sends one item and forgets it; decided once more, since the policy may have become stricter meanwhile."""
         event = event_of(parse(pb.Event, item.payload))
@@ -175,13 +179,18 @@ class Egress:
         out = reduce(event, policy=self._policy, origin=origin, destination=self._cloud)
         forget = delete(EGRESS).where(EGRESS.c.item_id == item.item_id)
         if out.event is None:
-            async with self._memory.transaction() as connection:
-                await connection.execute(update(EGRESS).where(EGRESS.c.item_id == item.item_id).values(payload=None))
+            await self._withhold(item)
             return
         payload = event_to(out.event).SerializeToString()
-        await self._bridged.store(
-            subjects.out_event(self._here.site_id), payload, message_id=f"{event.event_id}.{event.revision}"
-        )
+        try:
+            await self._bridged.store(
+                subjects.out_event(self._here.site_id), payload, message_id=f"{event.event_id}.{event.revision}"
+            )
+        except Never as error:
+            # What can never be sent must not hold up the rest.
+            logger.error("stays at the site: %s", error, extra={"event_id": event.event_id})
+            await self._withhold(item)
+            return
         row = self._row(
             what=f"event {event.event_id}.{event.revision}",
             device_id=event.device_id,

@@ -13,6 +13,7 @@ from edge_node.egress import Egress, out_stream
 from edge_node.receive import Receive, events_stream
 from edge_node.registry import learn_labels
 from edge_node.serve import Relay
+from edge_node.trim import Trim
 from foveate.bus import Bus
 from foveate.messages import Place
 
@@ -29,6 +30,7 @@ class Parts:
     relay: Relay
     devices: Devices
     cloud_grpc: str
+    trim: Trim
 
 
 async def prepare(parts: Parts) -> None:
@@ -36,6 +38,7 @@ async def prepare(parts: Parts) -> None:
     await parts.local.ensure_stream(events_stream(parts.here.site_id))
     await parts.bridged.ensure_stream(out_stream(parts.here.site_id))
     await parts.receive.listen()
+    await parts.trim.listen()
     await parts.relay.run()
 
 
@@ -46,4 +49,5 @@ async def run(parts: Parts, stop: asyncio.Event) -> None:
         running.create_task(parts.receive.run(stop))
         running.create_task(parts.egress.release_events(stop))
         running.create_task(parts.egress.send_presence(stop))
+        running.create_task(parts.trim.run(stop))
         running.create_task(learn_labels(parts.cloud_grpc, site=site, devices=parts.devices, stop=stop))

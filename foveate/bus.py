@@ -177,6 +177,37 @@ class Bus:
             reason="TOO_LARGE",
         )
 
+    async def acknowledged(self, *, stream: str, durable: str) -> int:
+        """The number up to which a consumer acknowledged every message; 0 before it began."""
+        try:
+            consumer = await self.jetstream.consumer_info(stream, durable)
+        except NotFoundError:
+            return 0
+        except (TimeoutError, NatsError) as error:
+            raise Unreachable(f"JetStream does not answer for the consumer {durable}.") from error
+        return (consumer.ack_floor.stream_seq or 0) if consumer.ack_floor else 0
+
+    async def forget(self, *, stream: str, up_to: int, subject: str | None = None) -> None:
+        """Drops the messages of the stream, or of one subject in it, up to this number."""
+        if up_to < 1:
+            return
+        try:
+            await self.jetstream.purge_stream(stream, seq=up_to + 1, subject=subject)
+        except NotFoundError:
+            return
+        except (TimeoutError, NatsError) as error:
+            raise Unreachable(f"JetStream does not answer for the stream {stream}.") from error
+
+    async def message_id(self, *, stream: str, number: int) -> str:
+        """The id of a message in the stream, empty when it is not there any more."""
+        try:
+            message = await self.jetstream.get_msg(stream, number)
+        except NotFoundError:
+            return ""
+        except (TimeoutError, NatsError) as error:
+            raise Unreachable(f"JetStream does not answer for the stream {stream}.") from error
+        return str((message.headers or {}).get("Nats-Msg-Id", ""))
+
     async def close(self) -> None:
         """Lets open requests finish, flushes what was published and closes; never raises."""
         if self._serving:

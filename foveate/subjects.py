@@ -93,6 +93,11 @@ def site_clip(site: str) -> str:
     return f"{ROOT}.site.{site}.clip"
 
 
+def site_ingested(site: str) -> str:
+    """Bridged: the cloud's word on how far it has ingested the site's OUT."""
+    return f"{ROOT}.site.{site}.ingested"
+
+
 def domain(site: str) -> str:
     """JetStream domain of a site's leaf server."""
     return f"site-{site}"

@@ -183,7 +183,8 @@ def _device(layout: Layout, device: DevicePlan) -> ChildSpec:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         ready.unlink(missing_ok=True)
         env = _device_env(layout, device, home)
-        if not (home / "device.creds").exists():
+        # One of the two is there once a token was traded, or is being traded.
+        if not any((home / name).exists() for name in ("device.creds", "device.join")):
             env["FOVEATE_DEVICE_JOIN_TOKEN"] = await register(layout, device)
         return await _launcher("device_agent", env)()
 

@@ -23,6 +23,7 @@ from cloud_service.serve import AnswerServicer, EnrolmentServicer, FleetServicer
 from cloud_service.settings import Settings
 from cloud_service.sources import Sources
 from cloud_service.tables import DEAD_LETTERS, TABLES, TOKENS
+from edge_node.trim import Trim
 from foveate import identity, residency, rpc, subjects
 from foveate import messages as m
 from foveate.errors import (
@@ -422,8 +423,16 @@ async def test_what_sites_let_out_is_ingested_once_through_restarts(database_url
             assert "private-stays" in refused.message
             assert broken.reason == "MALFORMED_MESSAGE"
 
+            words: asyncio.Queue[bytes] = asyncio.Queue()
+            await edge.listen(subjects.site_ingested("north"), words.put)
             await cloud.sources.trim()
             assert (await hub.jetstream.stream_info(subjects.INGEST_STREAM)).state.messages == 1
+            # Told so, the site keeps what the cloud has no longer; another disk's numbers are not believed.
+            word, trim = await asyncio.wait_for(words.get(), 5), Trim(local=edge, bridged=edge, site="north")
+            await trim.ingested(word.split()[0] + b" another-id.1")
+            assert (await edge.jetstream.stream_info(subjects.OUT_STREAM)).state.messages == 7
+            await trim.ingested(word)
+            assert (await edge.jetstream.stream_info(subjects.OUT_STREAM)).state.messages == 0
             site_nats.hub.kill()
             await send(edge, wire(event(5)), wire(replace(event(5), revision=2, score=0.5)))
             site_nats.hub.start()
