@@ -33,7 +33,7 @@ from foveate.messages import (
     Task,
 )
 from foveate.residency import Origin, ResidencyPolicy, decide, most_telling
-from foveate.v1 import answer_service_pb2
+from foveate.v1 import answer_service_pb2, question_pb2
 from foveate.vision import likelihood
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detection, Detector, Picture, report_threshold
@@ -102,7 +102,7 @@ class Answerer:
     async def serve(self, payload: bytes) -> bytes:
         """A request's bytes to a reply's: the answer, or the failure as data."""
         try:
-            request = request_of(parse(answer_service_pb2.AnswerServiceAnswerRequest, payload).request)
+            request = request_of(parse(question_pb2.AnswerRequest, payload))
             answer = await asyncio.to_thread(self.answer, request)
         except FoveateError as error:
             return answer_service_pb2.AnswerServiceAnswerResponse(failure=failure_to(error)).SerializeToString()

@@ -33,7 +33,7 @@ class Ask:
     async def one(self, request: AnswerRequest) -> Answer:
         """The answer of the device that the placement names; raises Unreachable or the device's own error."""
         device = subjects.checked_name(request.placement.node, what="device")
-        asked = pb.AnswerServiceAnswerRequest(request=request_to(request)).SerializeToString()
+        asked = request_to(request).SerializeToString()
         timeout = max(0.1, request.time_left_s - _MARGIN_S)
         reply = await self._local.request(subjects.device_ask(self._site, device), asked, timeout=timeout)
         response = parse(pb.AnswerServiceAnswerResponse, reply)

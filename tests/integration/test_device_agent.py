@@ -251,7 +251,7 @@ def _ask(task: Task, label: str) -> bytes:
     question = Question("q1", "?", time.time(), asker=Place("eu-west", "north"))
     placement = Placement(Tier.DEVICE, "body-1", Representation.FRAMES)
     request = AnswerRequest(question, understanding, placement, ("body-1",), 1, 2.0)
-    return answer_service_pb2.AnswerServiceAnswerRequest(request=request_to(request)).SerializeToString()
+    return request_to(request).SerializeToString()
 
 
 async def test_events_arrive_once_although_the_server_is_killed(nats_server: NatsServer, tmp_path: Path) -> None:

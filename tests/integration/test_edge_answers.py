@@ -49,6 +49,7 @@ from foveate.v1 import answer_service_pb2 as answer_pb
 from foveate.v1 import clip_service_pb2 as clip_pb
 from foveate.v1 import clip_service_pb2_grpc as clip_grpc
 from foveate.v1 import fleet_service_pb2 as fleet_pb
+from foveate.v1 import question_pb2 as question_pb
 from foveate.v1.answer_service_pb2_grpc import AnswerServiceStub
 from foveate.v1.clip_service_pb2_grpc import ClipServiceStub
 from foveate.v1.fleet_service_pb2_grpc import FleetServiceStub
@@ -146,7 +147,7 @@ class Camera:
         return clip_pb.ClipReceipt(header=clip_header_to(header)).SerializeToString()
 
     async def ask(self, payload: bytes) -> bytes:
-        request = request_of(parse(answer_pb.AnswerServiceAnswerRequest, payload).request)
+        request = request_of(parse(question_pb.AnswerRequest, payload))
         value: bool | int = self.sees if request.understanding.task is Task.COUNT else self.sees > 0
         sighting = Sighting(START, "car", 0.9, Box(0.1, 0.1, 0.2, 0.2))
         evidence = Evidence(self.device, START, START, sightings=(sighting,))

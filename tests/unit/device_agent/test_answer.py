@@ -186,10 +186,10 @@ def test_nothing_goes_where_not_even_facts_may() -> None:
 
 async def test_over_the_wire_errors_are_data() -> None:
     answerer = _answerer(detection("person", 0.9))
-    good = answer_service_pb2.AnswerServiceAnswerRequest(request=request_to(_request())).SerializeToString()
+    good = request_to(_request()).SerializeToString()
     reply = answer_service_pb2.AnswerServiceAnswerResponse.FromString(await answerer.serve(good))
     assert answer_of(reply.answer).value is True
-    other = answer_service_pb2.AnswerServiceAnswerRequest(request=request_to(_request(devices=("cam-2",))))
+    other = request_to(_request(devices=("cam-2",)))
     for payload, kind in ((other.SerializeToString(), NotFound), (b"\xff\xff", MalformedMessage)):
         failed = answer_service_pb2.AnswerServiceAnswerResponse.FromString(await answerer.serve(payload))
         assert isinstance(failure_of(failed.failure), kind)
