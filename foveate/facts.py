@@ -7,7 +7,7 @@ of their own times and scores. It reads no database and no clock. Next: `recall.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foveate.messages import Answer, AnswerRequest, Event, Evidence, Outcome, Pick, Representation, Sighting, Task
 from foveate.sweep import Span, most_at_once
@@ -64,7 +64,9 @@ def spans_of(event: Event, labels: Sequence[str]) -> list[Span]:
         if track.label in labels:
             # A track is as sure as its best sighting: the mean sinks while it enters and leaves the picture.
             best = max((track.score, *(seen.score for seen in track.sightings if seen.label == track.label)))
-            spans.append(Span(track.start, track.end, best, event, track.sightings))
+            # Single sightings may carry another name; the track's is what they voted for together.
+            path = tuple(replace(seen, label=track.label) for seen in track.sightings)
+            spans.append(Span(track.start, track.end, best, event, path))
     named = [item.score for item in event.labels if item.label in labels]
     if not spans and named:
         spans.append(Span(event.start, event.end, max(named), event))

@@ -92,7 +92,7 @@ def test_presence_with_evidence() -> None:
 def test_absence_is_said_with_confidence() -> None:
     answer = _answerer(detection("chair", 0.9)).answer(_request())
     assert (answer.text, answer.value) == ("No person is in view of body-1.", False)
-    assert answer.confidence == 1.0
+    assert answer.confidence == 0.95
     assert answer.evidence[0].sightings == ()
 
 
