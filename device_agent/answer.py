@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from PIL import Image
-
 from device_agent.frames import Frame
 from device_agent.track import Followed, View, observe
 from device_agent.trigger import Sender
@@ -36,8 +34,8 @@ from foveate.residency import Origin, ResidencyPolicy, decide, most_telling
 from foveate.v1 import answer_service_pb2, question_pb2
 from foveate.vision import likelihood
 from foveate.vision.boxes import Box
-from foveate.vision.detect import Detection, Detector, Picture, report_threshold
-from foveate.vision.draw import jpeg
+from foveate.vision.detect import Detection, Detector, report_threshold
+from foveate.vision.draw import small_jpeg
 from foveate.vision.redact import redact
 from foveate.vision.vocabulary import COCO
 from foveate.wire import answer_to, failure_to, parse, request_of
@@ -53,8 +51,6 @@ PERSON_FLOOR = 0.2
 _TASKS = {Task.PRESENCE, Task.COUNT}
 _RECENT_S = 1.0
 _SAME_OVERLAP = 0.5
-_LONG_SIDE = 960
-_PICTURE_BYTES = 256 * 1024
 
 
 class Eyes(Protocol):
@@ -273,18 +269,6 @@ def _ceiling(found: bool) -> float:
 def people(detections: tuple[Detection, ...]) -> list[Box]:
     """The boxes that a redacted picture must hide."""
     return [item.box for item in detections if item.label == "person" and item.score >= PERSON_FLOOR]
-
-
-def small_jpeg(image: Picture) -> bytes:
-    """A JPEG with a longer side of at most 960 pixels and at most 256 KiB."""
-    picture = Image.fromarray(image)
-    picture.thumbnail((_LONG_SIDE, _LONG_SIDE))
-    for quality in (85, 70, 50, 30, 10):
-        data = jpeg(picture, quality)
-        if len(data) <= _PICTURE_BYTES:
-            return data
-    picture.thumbnail((_LONG_SIDE // 2, _LONG_SIDE // 2))
-    return jpeg(picture, 30)
 
 
 def _reportable(seen: list[_Seen]) -> int:

@@ -16,10 +16,9 @@ from foveate.errors import InvalidInput
 from foveate.messages import Evidence, Sighting
 from foveate.vision import likelihood
 from foveate.vision.detect import Detection, Detector, Picture, report_threshold
-from foveate.vision.draw import jpeg, read_jpeg
+from foveate.vision.draw import read_jpeg, small_jpeg
 from foveate.vision.redact import redact
 
-MOST_PICTURE_BYTES = 256 * 1024
 _WEAK = 0.5  # share of the reporting threshold that is enough for the neighbour of a clear sighting
 _REACH = 0.75  # how far, in its own size, a thing may move between two neighbouring pictures
 _SAME = 0.65  # overlap of two boxes of asked labels that are one thing under two names
@@ -79,16 +78,6 @@ class Look:
     def _detect(self, picture: Picture) -> tuple[Detection, ...]:
         with self._lock:
             return self._detector.detect(picture)
-
-
-def small_jpeg(picture: Picture) -> bytes:
-    """A JPEG of at most 256 KiB; the first quality that fits."""
-    data = b""
-    for quality in (85, 70, 50, 30, 15):
-        data = jpeg(picture, quality)
-        if len(data) <= MOST_PICTURE_BYTES:
-            return data
-    return small_jpeg(picture[::2, ::2].copy())
 
 
 def _distinct(detections: Sequence[Detection], labels: Sequence[str]) -> list[Detection]:

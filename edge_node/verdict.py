@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edge_node.closer import Looked
-from edge_node.look import Seen, probability, small_jpeg
+from edge_node.look import Seen, probability
 from foveate.facts import clock
 from foveate.messages import Answer, AnswerRequest, Evidence, Outcome, Representation, Sighting, Task
 from foveate.vision import likelihood
+from foveate.vision.draw import small_jpeg
 
 SURE = 0.95
 """Ceiling of what pictures alone can prove: one detector, seconds of one camera."""

@@ -27,6 +27,8 @@ _INK = (24, 28, 36)
 _PAPER = (244, 245, 247)
 _GRID = (226, 229, 234)
 _FAINT = (120, 128, 140)
+LONG_SIDE = 960
+MOST_BYTES = 256 * 1024  # what a message may carry as one picture
 # Okabe and Ito's colours, which stay apart for colour-blind eyes.
 _COLOURS = (
     (0, 158, 115),
@@ -73,6 +75,20 @@ def jpeg(image: Picture | Image.Image, quality: int = 85) -> bytes:
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()
+
+
+def small_jpeg(image: Picture) -> bytes:
+    """The picture as it travels with an answer: a JPEG of at most LONG_SIDE pixels and MOST_BYTES bytes."""
+    check_picture(image)
+    picture = Image.fromarray(image)
+    side = LONG_SIDE
+    while True:
+        picture.thumbnail((side, side))
+        for quality in (85, 70, 50, 30):
+            data = jpeg(picture, quality)
+            if len(data) <= MOST_BYTES:
+                return data
+        side //= 2
 
 
 def read_jpeg(data: bytes) -> Picture:

@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from device_agent.answer import Answerer, small_jpeg
+from device_agent.answer import Answerer
 from device_agent.frames import Frame
 from device_agent.track import View
 from device_agent.trigger import Sender
@@ -32,6 +32,7 @@ from foveate.messages import (
 from foveate.residency import ResidencyPolicy, Rule, RuleScope
 from foveate.v1 import answer_service_pb2
 from foveate.vision.detect import Detection
+from foveate.vision.draw import small_jpeg
 from foveate.wire import answer_of, failure_of, request_to
 from tests.unit.device_agent.fakes import START, ScriptedDetector, StillEyes, detection, followed, frame
 

@@ -13,7 +13,7 @@ import pytest
 
 from edge_node.closer import Looked, Window, choose
 from edge_node.decode import Frame, Timeline, frames, timeline
-from edge_node.look import Look, Seen, small_jpeg
+from edge_node.look import Look, Seen
 from edge_node.verdict import SURE, illustrate, settle
 from foveate.errors import BadVideo
 from foveate.facts import cannot_tell
@@ -34,6 +34,7 @@ from foveate.messages import (
 )
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detection, Picture
+from foveate.vision.draw import small_jpeg
 from foveate.vision.likelihood import THINGS
 
 NOON = 1_750_075_200.0
