@@ -16,10 +16,12 @@ from cloud_service.registry import Registry
 from cloud_service.serve import AnswerServicer, EnrolmentServicer, FleetServicer, serving
 from cloud_service.sources import Sources
 from cloud_service.tables import TABLES
-from foveate import bus, models, residency, telemetry
+from foveate import bus, environment, models, residency, telemetry
 from foveate.errors import FoveateError
 from foveate.memory import Memory
 from foveate.text import TextEncoder
+
+_WHAT = "The registry of a fleet, and its reasoning over all sites."
 
 
 async def run() -> None:
@@ -48,6 +50,11 @@ async def run() -> None:
 
 def main() -> None:
     """Exit code 0 after a drain; when it cannot run, one sentence and the error's own code."""
+    environment.answer_help(
+        settings.Settings,
+        program="foveate-cloud",
+        description="The registry of a fleet, and its reasoning over all sites.",
+    )
     try:
         asyncio.run(run())
     except FoveateError as error:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from foveate.errors import InvalidInput
+from foveate import environment
 
 
 class Settings(BaseSettings):
     """Settings of the process; a wrong one ends it with one sentence before anything starts."""
 
-    model_config = SettingsConfigDict(env_prefix="FOVEATE_CLOUD_", frozen=True)
+    model_config = SettingsConfigDict(use_attribute_docstrings=True, env_prefix="FOVEATE_CLOUD_", frozen=True)
 
     listen: str = "127.0.0.1:0"
     """Where gRPC is served; port 0 takes a free one. Loopback, since callers are not authenticated yet."""
@@ -48,9 +47,4 @@ class Settings(BaseSettings):
 
 def load() -> Settings:
     """The settings of this process's environment; InvalidInput names what is missing or wrong."""
-    try:
-        return Settings()  # type: ignore[call-arg]  # the environment gives them
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = f"FOVEATE_CLOUD_{'_'.join(map(str, first['loc'])).upper()}"
-        raise InvalidInput(f"{name}: {first['msg'].lower()}; set it in the environment.", setting=name) from error
+    return environment.load(Settings, program="foveate-cloud")

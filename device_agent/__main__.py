@@ -6,7 +6,6 @@ sentence on standard error. It knows nothing of what the agent does. Next: `agen
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -18,6 +17,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 from device_agent import agent, settings  # noqa: E402
+from foveate import environment  # noqa: E402
 from foveate.errors import FoveateError  # noqa: E402
 from foveate.telemetry import log_to_stderr  # noqa: E402
 
@@ -26,13 +26,7 @@ logger = logging.getLogger("device_agent")
 
 def main() -> int:
     """Runs until it is told to stop; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="foveate-device",
-        description="Watches one camera for Foveate. Everything is set by environment variables:",
-        epilog=settings.described(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.parse_args()
+    environment.answer_help(settings.Settings, program="foveate-device", description="Watches one camera for Foveate.")
     log_to_stderr(app="device", level=os.environ.get("FOVEATE_DEVICE_LOG_LEVEL", "INFO"))
     try:
         asyncio.run(_run(settings.load()))

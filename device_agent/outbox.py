@@ -7,9 +7,11 @@ one. Bounded in bytes. It knows no network. Next: `report.py`, which empties it.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +20,36 @@ from foveate.messages import Event
 from foveate.v1 import event_pb2
 from foveate.wire import event_of, event_to, parse
 
+logger = logging.getLogger(__name__)
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS waiting (
   number INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL, revision INTEGER NOT NULL, payload BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS opened (event_id TEXT PRIMARY KEY, payload BLOB NOT NULL);
 """
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OutOfSpace(
+            f"The outbox cannot be read or written ({error}); free space on this device.", retry_after=5.0
+        ) from error
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(_SCHEMA)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +65,21 @@ class Outbox:
     """A queue of event revisions on disk, safe from any thread."""
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
+        """Opens what is there; a file that is no database any more is set aside, not deleted. OutOfSpace: disk full."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        self._database.executescript(_SCHEMA)
-        self._bytes, self._depth = self._measured()
+        with _translated():
+            try:
+                self._database = _opened(path)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                aside = path.with_name(f"{path.name}.damaged")
+                logger.error("%s is damaged (%s) and set aside as %s", path, error, aside.name)
+                path.replace(aside)
+                self._database = _opened(path)
+            self._bytes, self._depth = self._measured()
 
     @property
     def depth(self) -> int:
@@ -61,37 +94,34 @@ class Outbox:
         payload = event_to(event).SerializeToString()
         with self._lock:
             if self._bytes + len(payload) > self._max_bytes:
-                self._compact()
+                with _translated():
+                    self._compact()
             if self._bytes + len(payload) > self._max_bytes:
                 raise OutOfSpace(
                     f"{self._depth} events wait in the outbox and it is full; restore the link to the site.",
                     retry_after=5.0,
                 )
-            try:
+            with _translated():
                 self._store(event, payload)
-            except sqlite3.Error as error:
-                raise OutOfSpace(
-                    f"The outbox cannot be written ({error}); free space on this device.", retry_after=5.0
-                ) from error
             self._bytes, self._depth = self._bytes + len(payload), self._depth + 1
 
     def pending(self, limit: int) -> list[Waiting]:
         """The oldest `limit` revisions, oldest first."""
-        with self._lock:
+        with self._lock, _translated():
             rows = self._database.execute(
                 "SELECT number, event_id || '.' || revision, payload FROM waiting ORDER BY number LIMIT ?", (limit,)
             ).fetchall()
         return [Waiting(*row) for row in rows]
 
     def done(self, numbers: Iterable[int]) -> None:
-        """Deletes what was acknowledged."""
-        with self._lock:
+        """Deletes what was acknowledged; what could not be deleted is sent again, which the receiver tells."""
+        with self._lock, _translated():
             self._database.executemany("DELETE FROM waiting WHERE number = ?", [(number,) for number in numbers])
             self._bytes, self._depth = self._measured()
 
     def left_open(self) -> list[Event]:
         """The last stored revision of every event that was never closed: the process that saw it was killed."""
-        with self._lock:
+        with self._lock, _translated():
             rows = self._database.execute("SELECT payload FROM opened ORDER BY event_id").fetchall()
         return [event_of(parse(event_pb2.Event, payload)) for (payload,) in rows]
 

@@ -20,7 +20,7 @@ from device_agent.outbox import Outbox
 from device_agent.trigger import Sender
 from foveate import subjects
 from foveate.bus import Bus
-from foveate.errors import OutOfSpace, TryAgain
+from foveate.errors import Never, OutOfSpace, TryAgain
 from foveate.messages import Event, Place, Presence, Representation
 from foveate.residency import Origin, ResidencyPolicy, decide
 from foveate.wire import presence_to
@@ -86,6 +86,9 @@ class Reporter:
             self._held.pop(event.event_id, None)
             self._held[event.event_id] = allowed
             self._store_held()
+        if event.revision == 1 or not event.open:
+            fields = {"event_id": event.event_id, "revision": event.revision, "event_open": event.open}
+            logger.info("event %s", "opened" if event.open else "closed", extra=fields)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake.set)
 
@@ -115,7 +118,11 @@ class Reporter:
         try:
             for item in batch:
                 subject = subjects.event(self._sender.site_id, self._sender.device_id)
-                await bus.store(subject, item.payload, message_id=item.message_id)
+                try:
+                    await bus.store(subject, item.payload, message_id=item.message_id)
+                except Never as error:
+                    # What no stream will ever take must not hold up the rest.
+                    logger.error("event %s cannot be reported: %s", item.message_id, error)
                 confirmed.append(item.number)
         finally:
             if confirmed:

@@ -6,12 +6,13 @@ In: the environment. Out: checked `Settings`, or InvalidInput naming the variabl
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from foveate.errors import FoveateError, InvalidInput
+from foveate import environment
+from foveate.errors import FoveateError
 from foveate.messages import DeviceKind
 from foveate.subjects import checked_name
 
@@ -75,21 +76,5 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """The settings of this process; InvalidInput names the first variable that is missing or wrong."""
-    from_environment: dict[str, Any] = {}
-    try:
-        return Settings(**from_environment)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = f"FOVEATE_DEVICE_{str(first['loc'][0]).upper()}"
-        what = "is not set" if first["type"] == "missing" else f"is wrong: {first['msg']}"
-        raise InvalidInput(f"{name} {what}; see `foveate-device --help`.", variable=name) from error
-
-
-def described() -> str:
-    """One line for each setting: variable, default and meaning."""
-    lines = []
-    for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else f"default {field.default}"
-        lines.append(f"  FOVEATE_DEVICE_{name.upper():<13} {field.description} ({default})")
-    return "\n".join(lines)
+    """The settings of this process's environment; InvalidInput names what is missing or wrong."""
+    return environment.load(Settings, program="foveate-device")

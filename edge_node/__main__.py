@@ -10,9 +10,11 @@ from contextlib import AsyncExitStack
 from edge_node import build, pipeline, settings
 from edge_node.serve import serving
 from edge_node.tables import TABLES
-from foveate import bus, residency, telemetry
+from foveate import bus, environment, residency, telemetry
 from foveate.errors import FoveateError
 from foveate.memory import Memory
+
+_WHAT = "The edge node of one site."
 
 
 async def run() -> None:
@@ -38,6 +40,7 @@ async def run() -> None:
 
 def main() -> None:
     """Exit code 0 after a drain; when it cannot run, one sentence and the error's own code."""
+    environment.answer_help(settings.Settings, program="foveate-edge", description=_WHAT)
     try:
         asyncio.run(run())
     except FoveateError as error:

@@ -74,7 +74,7 @@ def edge(
     fetch = Fetch(local=local, here=here, store=store, egress=egress)
     closer, ask = Closer(fetch=fetch, look=look, devices=devices), Ask(local=local, site=here.site_id)
     answerer = EdgeAnswerer(memory=memory, text=models.text, ask=ask, closer=closer)
-    site = Site(answerer=answerer, egress=egress, fetch=fetch, here=here, router_grpc=chosen.router_grpc)
+    site = Site(answerer=answerer, egress=egress, fetch=fetch, here=here, cloud=cloud, router_grpc=chosen.router_grpc)
     parts = Parts(
         local=local,
         bridged=bridged,

@@ -24,6 +24,7 @@ from foveate.bus import Bus
 from foveate.clips import upload
 from foveate.errors import DeadlinePassed, FoveateError, NotReady
 from foveate.messages import Answer, AnswerRequest, ClipOrder, Outcome, Place, Tier
+from foveate.residency import Origin, farthest
 from foveate.v1 import answer_service_pb2 as answer_pb
 from foveate.v1 import clip_service_pb2 as clip_pb
 from foveate.v1 import question_pb2
@@ -38,16 +39,25 @@ CLIP_S = 60.0
 class Site:
     """What the site does for whoever asks, with residency on the way out."""
 
-    def __init__(self, *, answerer: Answerer, egress: Egress, fetch: Fetch, here: Place, router_grpc: str) -> None:
+    def __init__(
+        self, *, answerer: Answerer, egress: Egress, fetch: Fetch, here: Place, cloud: Place, router_grpc: str
+    ) -> None:
         self._answerer = answerer
         self._egress = egress
         self._fetch = fetch
         self._here = here
+        self._origin = Origin(here.region, here.site_id, "")
+        self._cloud = cloud
         self._router_grpc = router_grpc
 
     async def answer(self, request: AnswerRequest, *, on_site: bool) -> Answer:
-        """The guarded answer to whoever asks; an asker that does not say where they are is on site or nowhere."""
+        """The guarded answer to whoever asks; an asker that does not say where they are is on site or nowhere.
+
+        Off site every reply passes the hub and the router, wherever the asker claims to be.
+        """
         asker = request.question.asker or (self._here if on_site else Place())
+        if not on_site:
+            asker = farthest(self._origin, asker, self._cloud)
         request = replace(request, question=replace(request.question, asker=asker))
         if request.placement.tier is Tier.DEVICE and request.placement.node not in request.device_ids:
             request = replace(request, device_ids=(request.placement.node,))
@@ -65,6 +75,7 @@ class Site:
 
     async def send_clip(self, order: ClipOrder) -> Clip:
         """Uploads what was ordered to the router, when residency lets it go there; returns what was sent."""
+        order = replace(order, destination=farthest(self._origin, order.destination, self._cloud))
         verdict = self._egress.check_clip(order.device_id, order.representation, order.destination)
         if not self._router_grpc:
             raise NotReady("This edge knows no router to upload to; set FOVEATE_EDGE_ROUTER_GRPC.")

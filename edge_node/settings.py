@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from foveate.errors import InvalidInput
+from foveate import environment
 
 
 class Settings(BaseSettings):
     """Settings of the process; a wrong one ends it with one sentence before anything starts."""
 
-    model_config = SettingsConfigDict(env_prefix="FOVEATE_EDGE_", frozen=True)
+    model_config = SettingsConfigDict(use_attribute_docstrings=True, env_prefix="FOVEATE_EDGE_", frozen=True)
 
     site: str
     """Name of the site, such as north; it stands in subjects and in every device's rights."""
@@ -63,9 +62,4 @@ class Settings(BaseSettings):
 
 def load() -> Settings:
     """The settings of this process's environment; InvalidInput names what is missing or wrong."""
-    try:
-        return Settings()  # type: ignore[call-arg]  # pydantic reads them from the environment
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = f"FOVEATE_EDGE_{'_'.join(map(str, first['loc'])).upper()}"
-        raise InvalidInput(f"{name}: {first['msg'].lower()}; set it in the environment.", setting=name) from error
+    return environment.load(Settings, program="foveate-edge")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Table
+from sqlalchemy import BigInteger, Index, Table, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlmodel import Field, SQLModel
 
@@ -19,6 +19,8 @@ class EgressItem(SQLModel, table=True):
     """One decision about one revision of an event; it waits to be released while it has a payload."""
 
     __tablename__ = "egress_item"
+    # What waits is asked for every second, while what was withheld stays for the record.
+    __table_args__ = (Index("egress_item_waits", "item_id", postgresql_where=text("payload IS NOT NULL")),)
 
     item_id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger)
     event_id: str

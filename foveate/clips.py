@@ -24,6 +24,7 @@ from foveate.v1 import clip_service_pb2 as pb
 from foveate.v1.clip_service_pb2_grpc import ClipServiceStub
 from foveate.wire import clip_header_of, clip_header_to, parse
 
+_SUFFIXES = ("media", "part", "header")
 _CLIP_ID = re.compile(r"[0-9a-zA-Z-]{1,64}")
 
 
@@ -78,6 +79,9 @@ class ClipStore:
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        # Whoever asked for these is gone: footage is not kept by accident.
+        for left in (path for suffix in _SUFFIXES for path in folder.glob(f"*.{suffix}")):
+            left.unlink()
         self._max_bytes = max_bytes
 
     async def receive(self, requests: AsyncIterator[pb.UploadClipRequest]) -> ClipHeader:
@@ -140,7 +144,7 @@ class ClipStore:
 
     def forget(self, clip_id: str) -> None:
         """Deletes what is here of the clip, if anything."""
-        for suffix in ("media", "part", "header"):
+        for suffix in _SUFFIXES:
             self._file(clip_id, suffix).unlink(missing_ok=True)
 
     def _file(self, clip_id: str, suffix: str) -> Path:

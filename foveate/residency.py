@@ -102,6 +102,11 @@ def crossing(origin: Origin, destination: Place) -> Boundary:
     return Boundary.DEVICE if same_device else Boundary.SITE
 
 
+def farthest(origin: Origin, *path: Place) -> Place:
+    """The place on a path that data of this origin travels farthest to reach: every place on it sees what passes."""
+    return max(path, key=lambda place: crossing(origin, place))
+
+
 def decide(policy: ResidencyPolicy, *, origin: Origin, representation: Representation, destination: Place) -> Verdict:
     """Whether data of this origin may reach the destination in this form."""
     needed = crossing(origin, destination)

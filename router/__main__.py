@@ -7,11 +7,13 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 
-from foveate import rpc, telemetry
+from foveate import environment, rpc, telemetry
 from foveate.errors import FoveateError
 from router import settings
 from router.build import build
 from router.serve import register
+
+_WHAT = "Places questions on devices, edges and the cloud."
 
 
 async def run() -> None:
@@ -31,6 +33,9 @@ async def run() -> None:
 
 def main() -> None:
     """Exit code 0 after a drain; when it cannot run, one sentence and the error's own code."""
+    environment.answer_help(
+        settings.Settings, program="foveate-router", description="Places questions on devices, edges and the cloud."
+    )
     try:
         asyncio.run(run())
     except FoveateError as error:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from foveate import environment
 from foveate.errors import InvalidInput, NotFound
 from router.policy import PlacementPolicy, parse
 
@@ -19,7 +19,7 @@ from router.policy import PlacementPolicy, parse
 class Settings(BaseSettings):
     """One router."""
 
-    model_config = SettingsConfigDict(env_prefix="FOVEATE_ROUTER_", extra="ignore")
+    model_config = SettingsConfigDict(use_attribute_docstrings=True, env_prefix="FOVEATE_ROUTER_", extra="ignore")
 
     listen: str = "127.0.0.1:7420"
     """Where people, programs and the edges' uploads come in, as `host:port`."""
@@ -43,13 +43,8 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """The settings of this process's environment; InvalidInput names what is wrong."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = f"FOVEATE_ROUTER_{'_'.join(map(str, first['loc'])).upper()}"
-        raise InvalidInput(f"{name}: {first['msg'].lower()}; correct it in the environment.", setting=name) from error
+    """The settings of this process's environment; InvalidInput names what is missing or wrong."""
+    return environment.load(Settings, program="foveate-router")
 
 
 def placement_policy(path: Path | None) -> PlacementPolicy:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from foveate.errors import FoveateError
 
@@ -63,5 +64,7 @@ def fail(error: FoveateError, *, as_json: bool) -> NoReturn:
     if as_json:
         print_json({"error": {"reason": error.reason, "message": error.message, "metadata": error.metadata}})
     else:
-        Console(stderr=True, highlight=False).print(f"[bold red]foveate:[/bold red] {error.message}", soft_wrap=True)
+        Console(stderr=True, highlight=False).print(
+            f"[bold red]foveate:[/bold red] {escape(error.message)}", soft_wrap=True
+        )
     raise typer.Exit(error.exit_code)

@@ -6,6 +6,8 @@ Knows nothing of transports.
 
 from __future__ import annotations
 
+import re
+
 from foveate import messages as m
 from foveate.errors import FoveateError, MalformedMessage, TryAgain, from_wire
 from foveate.residency import ResidencyPolicy, Rule, RuleScope
@@ -23,6 +25,8 @@ from foveate.wire.scalars import (
     ordered,
     timestamp,
 )
+
+_CLIP_ID = re.compile(r"[0-9a-zA-Z-]{1,64}")
 
 
 def place_to(place: m.Place) -> residency_pb.Place:
@@ -94,12 +98,19 @@ def clip_order_to(order: m.ClipOrder) -> clip_pb.ClipOrder:
     )
 
 
+def clip_id_of(message: clip_pb.ClipOrder | clip_pb.ClipHeader) -> str:
+    """The id of a clip, which names files: letters, digits and dashes only."""
+    if not _CLIP_ID.fullmatch(message.clip_id):
+        raise MalformedMessage("A clip's id has 1 to 64 letters, digits and dashes.", field="clip_id")
+    return message.clip_id
+
+
 def clip_order_of(message: clip_pb.ClipOrder) -> m.ClipOrder:
     """A clip order."""
     start, end = moment(message, "start_time"), moment(message, "end_time")
     ordered(start, end, "ClipOrder")
     return m.ClipOrder(
-        clip_id=message.clip_id,
+        clip_id=clip_id_of(message),
         device_id=message.device_id,
         start=start,
         end=end,
@@ -134,7 +145,7 @@ def clip_header_of(message: clip_pb.ClipHeader) -> m.ClipHeader:
     start, end = moment(message, "start_time"), moment(message, "end_time")
     ordered(start, end, "ClipHeader")
     return m.ClipHeader(
-        clip_id=message.clip_id,
+        clip_id=clip_id_of(message),
         device_id=message.device_id,
         start=start,
         end=end,

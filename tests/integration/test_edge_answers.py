@@ -168,6 +168,17 @@ class Fixture:
     clips: Path
 
     async def ask(self, request: AnswerRequest) -> Answer:
+        """As who asks would: on site over gRPC, everybody else through the hub."""
+        if request.question.asker != HERE:
+            return await self.ask_through_the_hub(request)
+        async with rpc.channel(self.grpc) as channel:
+            with rpc.translated():
+                response = await AnswerServiceStub(channel).Answer(
+                    answer_pb.AnswerServiceAnswerRequest(request=request_to(request)), timeout=15
+                )
+        return answer_of(response.answer)
+
+    async def ask_through_the_hub(self, request: AnswerRequest) -> Answer:
         reply = await self.router.request(
             subjects.site_ask("north"), request_to(request).SerializeToString(), timeout=15
         )
@@ -214,6 +225,7 @@ async def site(site_nats: Any, database_url: str, tmp_path: Path) -> AsyncIterat
             policy=Path("unused"),
             data_dir=tmp_path / "edge",
             router_grpc=f"127.0.0.1:{router_port}",
+            cloud_region="eu-west",
         )
         edge = build.edge(
             chosen,
@@ -361,6 +373,21 @@ async def test_pictures_of_another_region_go_redacted_and_say_so(site: Fixture) 
     async with site.memory.transaction() as connection:
         (row,) = (await connection.execute(RELEASES.select())).all()
     assert (row.what, row.destination, row.representation) == ("answer q-1", "eu-west", "REDACTED_FRAMES")
+
+
+async def test_whoever_claims_to_be_on_site_gets_through_the_hub_what_the_hub_may_see(site: Fixture) -> None:
+    await site.memory.upsert(event(3.9, 8))
+    answer = await site.ask_through_the_hub(request(Task.FIND, Representation.FRAMES, asker=HERE))
+    assert answer.evidence[0].representation is Representation.REDACTED_FRAMES
+    assert answer.rule == "pictures"
+    async with site.memory.transaction() as connection:
+        (row,) = (await connection.execute(RELEASES.select())).all()
+    assert (row.destination, row.representation) == ("eu-west", "REDACTED_FRAMES")
+    clip = ClipOrder("clip-x", "fixed-1", START, START + 2, HERE, Representation.CLIP)
+    payload = clip_order_to(clip).SerializeToString()
+    reply = await site.router.request(subjects.site_clip("north"), payload, timeout=15)
+    assert isinstance(failure_of(parse(clip_pb.ClipReceipt, reply).failure), Refused)
+    assert site.cameras["fixed-1"].orders[1:] == []
 
 
 async def test_pictures_for_the_world_are_left_out(site: Fixture) -> None:

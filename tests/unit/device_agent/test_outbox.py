@@ -135,3 +135,26 @@ def test_the_file_survives_as_a_database(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "outbox.sqlite") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()
+
+
+def test_a_full_disk_is_said_whatever_is_tried_and_nothing_goes(tmp_path: Path) -> None:
+    box = _outbox(tmp_path)
+    for number in range(4):
+        box.put(_event(number))
+    waiting = box.pending(10)
+    box._database.execute("PRAGMA query_only = ON")  # as a full disk does, it refuses every write
+    with pytest.raises(OutOfSpace, match="free space"):
+        box.done([waiting[0].number])
+    box._database.execute("PRAGMA query_only = OFF")
+    assert box.pending(10) == waiting
+    box.done([waiting[0].number])
+    assert box.pending(10) == waiting[1:]
+
+
+def test_a_damaged_file_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    path.write_bytes(b"this was a database once" * 500)
+    box = Outbox(path, max_bytes=10**6)
+    box.put(_event(1))
+    assert box.depth == 1
+    assert (tmp_path / "outbox.sqlite.damaged").exists()

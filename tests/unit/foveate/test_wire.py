@@ -156,12 +156,13 @@ devices = st.builds(
     events=counts,
     outbox_depth=counts,
 )
+clip_ids = st.from_regex(r"[0-9a-zA-Z-]{1,64}", fullmatch=True)
 orders = built(
-    m.ClipOrder, clip_id=words, device_id=words, destination=places, representation=st.sampled_from(m.Representation)
+    m.ClipOrder, clip_id=clip_ids, device_id=words, destination=places, representation=st.sampled_from(m.Representation)
 )
 headers = built(
     m.ClipHeader,
-    clip_id=words,
+    clip_id=clip_ids,
     device_id=words,
     size_bytes=st.integers(2**20, 2**60),
     sha256=st.binary(min_size=32, max_size=32),
@@ -425,3 +426,10 @@ def test_an_answer_and_a_failure_share_one_reply():
     again = answer_service_pb2.AnswerServiceAnswerResponse.FromString(reply.SerializeToString())
     assert again.WhichOneof("result") == "failure"
     assert isinstance(wire.failure_of(again.failure), InvalidInput)
+
+
+@pytest.mark.parametrize("clip_id", ["../../escape", "", "a/b", "x" * 65, "a.b"])
+def test_a_clip_id_cannot_be_a_path(clip_id: str) -> None:
+    message = wire.clip_order_to(m.ClipOrder(clip_id, "d", NOW, NOW + 1, m.Place("r"), m.Representation.CLIP))
+    with pytest.raises(MalformedMessage, match="letters, digits and dashes"):
+        wire.clip_order_of(message)
