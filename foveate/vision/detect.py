@@ -37,6 +37,8 @@ _STRIDES = (8, 16, 32)
 _BINS = 11
 _MEAN = np.array([103.53, 116.28, 123.675], np.float32)  # BGR
 _STD = np.array([57.375, 57.12, 58.395], np.float32)
+# Each byte's normalised value, by channel: a look-up costs a third of the arithmetic and gives the same floats.
+_NORMALISED = np.ascontiguousarray(((np.arange(256, dtype=np.float32)[:, None] - _MEAN) / _STD).T)
 _OVERLAP = 0.6  # the value of NanoDet's own configuration
 _MOST = 300  # candidates before suppression: bounds the time that a picture full of texture can cost
 
@@ -110,9 +112,11 @@ def letterbox(image: Picture) -> tuple[NDArray[np.float32], float]:
     scale = _SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     resized = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-    canvas = np.zeros((_SIDE, _SIDE, 3), np.float32)
-    canvas[: size[1], : size[0]] = resized[..., ::-1]
-    return np.ascontiguousarray(((canvas - _MEAN) / _STD).transpose(2, 0, 1)[None]), scale
+    batch = np.empty((1, 3, _SIDE, _SIDE), np.float32)
+    for channel in range(3):
+        batch[0, channel] = _NORMALISED[channel, 0]
+        batch[0, channel, : size[1], : size[0]] = _NORMALISED[channel][resized[..., 2 - channel]]
+    return batch, scale
 
 
 def check_picture(image: Picture) -> None:
