@@ -1,6 +1,6 @@
 """The edge in one sentence: receive what devices send, remember it, let out what may leave, and answer.
 
-In: the parts, built by `__main__`. Out: a site that remembers and replies until it is told to stop.
+In: the parts, wired by `build.py`. Out: a site that remembers and replies until it is told to stop.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In: values that were validated at a border. Out: the same, never a dict and never protobuf.
 Times are Unix seconds (float, UTC); boxes are fractions of the picture; confidences are 0 to 1.
-Knows nothing of the wire: `wire.py` is next and turns these into `foveate.v1` messages and back.
+Knows nothing of the wire: `wire/` is next and turns these into `foveate.v1` messages and back.
 """
 
 from __future__ import annotations

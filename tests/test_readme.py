@@ -28,6 +28,11 @@ def test_the_first_two_commands_are_all_that_is_needed() -> None:
         assert "pip install" in planned.stdout
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    assert "BENCH" not in README
+    assert "TODO" not in README
+
+
 def test_ci_runs_the_second_command() -> None:
     assert (ROOT / ".ci" / "run").read_text().strip().endswith("make test")
 

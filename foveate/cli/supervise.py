@@ -118,6 +118,7 @@ class Supervisor:
         Raises the error of the first essential child that did not start, after all others were drained.
         """
         self._logs.mkdir(parents=True, exist_ok=True)
+        self._logs.chmod(0o700)
         for spec in specs:
             log = self._logs / f"{spec.name}.log"
             state = ChildState(name=spec.name, ports=dict(spec.ports), log=str(log), stop_signal=spec.stop_signal)
