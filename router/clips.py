@@ -12,14 +12,12 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from uuid_utils import uuid7
-
 from foveate import subjects
 from foveate.bus import Bus
 from foveate.clips import ClipStore, chunks
 from foveate.errors import MalformedMessage, NotFound, NotPermitted, Refused, Unreachable
 from foveate.messages import ClipHeader, ClipOrder, Device, Place, Representation
-from foveate.residency import crossing
+from foveate.residency import farthest
 from foveate.v1 import clip_service_pb2 as pb
 from foveate.wire import clip_header_of, clip_order_to, failure_of, parse
 from router.pipeline import Fleet
@@ -54,8 +52,7 @@ class Clips:
         if order.representation not in _MEDIA:
             raise MalformedMessage(f"A clip is {', '.join(form.name for form in _MEDIA)}; name one of them.")
         self._guard(device, order)
-        farthest = max((self._here, order.destination), key=lambda place: crossing(origin_of(device), place))
-        order = replace(order, clip_id=str(uuid7()), destination=farthest)
+        order = replace(order, destination=farthest(origin_of(device), self._here, order.destination))
         self._ordered[order.clip_id] = order
         try:
             header = await self._order(device, order, seconds=seconds or _PATIENCE_S)

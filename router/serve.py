@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+from uuid_utils import uuid7
 
 from foveate.errors import InvalidInput
 from foveate.messages import Answer, ClipHeader, ClipOrder, Place, Plan, Representation, Step
@@ -129,8 +130,9 @@ def _without_pictures(record: pb.QuestionRecord) -> pb.QuestionRecord:
 
 
 def _order_of(request: clip_pb.GetClipRequest, *, here: Place) -> ClipOrder:
-    """The order behind a request; its id is given later, and what is unset takes its default."""
+    """The order behind a request, with an id of its own; what is unset takes its default."""
     message = clip_pb.ClipOrder(
+        clip_id=str(uuid7()),
         device_id=request.device_id,
         start_time=request.start_time if request.HasField("start_time") else None,
         end_time=request.end_time if request.HasField("end_time") else None,

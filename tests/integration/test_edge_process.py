@@ -94,7 +94,7 @@ async def test_a_missing_setting_is_one_sentence(
     spawned.append(child)
     assert child.wait(timeout=20) == 2
     said = (tmp_path / "edge.log").read_text().strip()
-    assert said == "FOVEATE_EDGE_POLICY: field required; set it in the environment."
+    assert said == "FOVEATE_EDGE_POLICY is not set; see `foveate-edge --help`."
 
 
 async def test_a_port_in_use_is_one_sentence(
