@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -22,13 +23,15 @@ from foveate.cli.fleet_plan import DevicePlan, SitePlan
 from foveate.cli.layout import Layout, database_of
 from foveate.cli.nats_servers import Ports
 from foveate.cli.supervise import ChildSpec, Launch
-from foveate.errors import NotReady
+from foveate.errors import FoveateError, NotReady
 from foveate.messages import Device, Site
 from foveate.v1 import fleet_service_pb2 as fleet_pb
 from foveate.v1.fleet_service_pb2_grpc import FleetServiceStub
 from foveate.wire.fleet import device_to, site_to
 
 _LOCAL_POLICY = Path(__file__).with_name("local_policy.yaml")
+_ROUTER_LOOKS_S = 1.2  # the router asks the cloud for the fleet every second
+_HEARTBEAT_S = 8.0  # a heartbeat takes at most two turns of two seconds to the cloud
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -182,14 +185,23 @@ def _device(layout: Layout, device: DevicePlan) -> ChildSpec:
     async def launch() -> Launch:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         ready.unlink(missing_ok=True)
+        seen.clear()
         env = _device_env(layout, device, home)
         # One of the two is there once a token was traded, or is being traded.
         if not any((home / name).exists() for name in ("device.creds", "device.join")):
             env["FOVEATE_DEVICE_JOIN_TOKEN"] = await register(layout, device)
         return await _launcher("device_agent", env)()
 
+    seen: list[float] = []
+
     async def look() -> bool:
-        return ready.exists()
+        if not ready.exists():
+            return False
+        if not seen and await _online(layout, device.id):
+            seen.append(time.monotonic())
+        # Its first heartbeat has reached the cloud, and from there the router; a cut uplink holds nobody up.
+        known = bool(seen) and time.monotonic() - seen[0] > _ROUTER_LOOKS_S
+        return known or time.time() - ready.stat().st_mtime > _HEARTBEAT_S
 
     return ChildSpec(
         name=f"device-{device.id}",
@@ -199,6 +211,19 @@ def _device(layout: Layout, device: DevicePlan) -> ChildSpec:
         essential=False,
         timeout=layout.settings.start_seconds / 2,
     )
+
+
+async def _online(layout: Layout, device: str) -> bool:
+    """Whether the cloud has heard of the device lately."""
+    try:
+        async with rpc.channel(layout.address("cloud")) as channel:
+            with rpc.translated():
+                answer = await FleetServiceStub(channel).GetDevice(
+                    fleet_pb.GetDeviceRequest(device_id=device), timeout=1.0
+                )
+    except FoveateError:
+        return False
+    return answer.device.online
 
 
 def _launcher(module: str, env: Mapping[str, str]) -> Callable[[], Awaitable[Launch]]:
