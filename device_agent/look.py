@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from device_agent.frames import Frame
-from device_agent.motion import HEIGHT, WIDTH, MotionGate
-from device_agent.track import Observation, Tracker, View, observe
+from device_agent.motion import HEIGHT, WIDTH, Motion, MotionGate
+from device_agent.track import Observation, Tracker, observe
+from device_agent.view import Change, View
 from foveate.messages import Embedding
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detection, Detector, Picture
@@ -71,7 +72,7 @@ class Looker:
             self._detect(frame)
         else:
             self._tracker.age(frame.time)
-        view = View(frame.time, frame.media_time, motion.moving, self._tracker.followed)
+        view = View(frame.time, frame.media_time, _change(motion), self._tracker.followed)
         self._forget(view)
         self.view = view
         return view
@@ -106,6 +107,10 @@ class Looker:
         before = {item.track.track_id for item in self.view.followed} if self.view is not None else set()
         kept = before | {item.track.track_id for item in view.followed} | self._tracker.tentative
         self._crops = {key: crop for key, crop in self._crops.items() if key in kept}
+
+
+def _change(motion: Motion) -> Change:
+    return Change(motion.level, regions=(Box(0.0, 0.0, 1.0, 1.0),) if motion.moving else (), cut=motion.cut)
 
 
 def _crop(image: Picture, box: Box) -> NDArray[np.uint8]:

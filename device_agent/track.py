@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from device_agent.view import Followed
 from foveate.messages import LabelScore, Sighting, Track
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detection, report_threshold
@@ -49,25 +50,6 @@ class Observation:
     label: str
     score: float
     votes: tuple[LabelScore, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """A confirmed track, its label's rivals best first, and where in the source it began (seconds, None if live)."""
-
-    track: Track
-    labels: tuple[LabelScore, ...]
-    media_start: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What one look found: every confirmed track that is not lost, and whether anything moves."""
-
-    time: float
-    media_time: float | None
-    moving: bool
-    followed: tuple[Followed, ...]
 
 
 def observe(detections: Iterable[Detection], *, same: float = _SAME_OBJECT) -> tuple[Observation, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from device_agent.track import Followed, View
+from device_agent.view import Followed, View
 from foveate.messages import Embedding, Event, TriggerKind
 
 _AGAIN_S = 2.0  # at most this often while an event lasts; long ones need it less often

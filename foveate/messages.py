@@ -91,6 +91,15 @@ class Representation(IntEnum):
     CLIP = 5
 
 
+class Priority(IntEnum):
+    """How much an event matters: what is sent first, and whose footage is kept longest."""
+
+    LOW = 1
+    NORMAL = 2
+    HIGH = 3
+    URGENT = 4
+
+
 class Boundary(IntEnum):
     """How far a representation may travel from the device that made it."""
 
@@ -152,6 +161,7 @@ class Event:
     """What a trigger found: one object's stay in view, or one stretch of motion.
 
     Sent when it opens and again with a higher `revision` as it grows and ends; the highest revision counts.
+    `about` says in words what the trigger fired for; `sequence` numbers all revisions that the device ever stored.
     """
 
     event_id: str
@@ -171,6 +181,10 @@ class Event:
     media_offset: float | None = None
     report_time: float | None = None
     receive_time: float | None = None
+    priority: Priority = Priority.NORMAL
+    zones: tuple[str, ...] = ()
+    about: str = ""
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,38 @@ TRIGGER_KIND_MANUAL: TriggerKind.ValueType  # 6
 """A person pressed the button."""
 Global___TriggerKind: _TypeAlias = TriggerKind  # noqa: Y015
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """Not set; taken as normal."""
+    PRIORITY_LOW: _Priority.ValueType  # 1
+    """Worth a line: motion without a name."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """What the camera was put up for."""
+    PRIORITY_HIGH: _Priority.ValueType  # 3
+    """What somebody asked to be told of."""
+    PRIORITY_URGENT: _Priority.ValueType  # 4
+    """A person pressed the button."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Priority is how much an event matters: what is sent first, and whose footage is kept longest."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""Not set; taken as normal."""
+PRIORITY_LOW: Priority.ValueType  # 1
+"""Worth a line: motion without a name."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""What the camera was put up for."""
+PRIORITY_HIGH: Priority.ValueType  # 3
+"""What somebody asked to be told of."""
+PRIORITY_URGENT: Priority.ValueType  # 4
+"""A person pressed the button."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 @_typing.final
 class Box(_message.Message):
     """Box is a rectangle in a picture, as fractions 0 to 1 of its width and height."""
@@ -258,6 +290,10 @@ class Event(_message.Message):
     MEDIA_OFFSET_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    ZONES_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7 made by the device."""
     revision: _builtins.int
@@ -274,6 +310,12 @@ class Event(_message.Message):
     """Whether it is still going on."""
     score: _builtins.float
     """How much it matters to the trigger, 0 to 1, not calibrated."""
+    priority: Global___Priority.ValueType
+    """How much it matters."""
+    about: _builtins.str
+    """What the trigger fired for, in words: the sentence that matched, the kind of sound, who pressed the button."""
+    sequence: _builtins.int
+    """Number of this revision among all that its device ever stored, from 1; 0 from devices that do not count."""
     @_builtins.property
     def device_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Labels of the device that residency rules look at."""
@@ -310,6 +352,10 @@ class Event(_message.Message):
     def receive_time(self) -> _timestamp_pb2.Timestamp:
         """When the edge stored it, by the edge's clock; set by the edge."""
 
+    @_builtins.property
+    def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the device's zones that it touched."""
+
     def __init__(
         self,
         *,
@@ -330,10 +376,14 @@ class Event(_message.Message):
         media_offset: _duration_pb2.Duration | None = ...,
         report_time: _timestamp_pb2.Timestamp | None = ...,
         receive_time: _timestamp_pb2.Timestamp | None = ...,
+        priority: Global___Priority.ValueType = ...,
+        zones: _abc.Iterable[_builtins.str] | None = ...,
+        about: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "end_time", b"end_time", "media_offset", b"media_offset", "receive_time", b"receive_time", "report_time", b"report_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "device_labels", b"device_labels", "embedding", b"embedding", "end_time", b"end_time", "event_id", b"event_id", "labels", b"labels", "media_offset", b"media_offset", "open", b"open", "receive_time", b"receive_time", "region", b"region", "report_time", b"report_time", "revision", b"revision", "score", b"score", "site_id", b"site_id", "start_time", b"start_time", "tracks", b"tracks", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "device_id", b"device_id", "device_labels", b"device_labels", "embedding", b"embedding", "end_time", b"end_time", "event_id", b"event_id", "labels", b"labels", "media_offset", b"media_offset", "open", b"open", "priority", b"priority", "receive_time", b"receive_time", "region", b"region", "report_time", b"report_time", "revision", b"revision", "score", b"score", "sequence", b"sequence", "site_id", b"site_id", "start_time", b"start_time", "tracks", b"tracks", "trigger", b"trigger", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

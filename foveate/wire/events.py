@@ -75,10 +75,26 @@ def _track_of(message: event_pb.Track) -> m.Track:
     )
 
 
-def _embedding_of(message: event_pb.Embedding) -> m.Embedding:
+def embedding_to(embedding: m.Embedding) -> event_pb.Embedding:
+    """A vector."""
+    return event_pb.Embedding(model=embedding.model, values=embedding.values)
+
+
+def embedding_of(message: event_pb.Embedding) -> m.Embedding:
+    """A vector with its model."""
     if "@" not in message.model or not message.values or not all(map(math.isfinite, message.values)):
         raise MalformedMessage("Embedding needs `model@revision` and finite values.", field="embedding")
     return m.Embedding(model=message.model, values=tuple(message.values))
+
+
+def priority_to(priority: m.Priority) -> event_pb.Priority.ValueType:
+    """A priority."""
+    return event_pb.Priority.ValueType(int(priority))
+
+
+def priority_of(number: int) -> m.Priority:
+    """A priority; what no sender set, or one we do not know, is normal."""
+    return m.Priority(number) if number in tuple(m.Priority) else m.Priority.NORMAL
 
 
 def event_to(event: m.Event) -> event_pb.Event:
@@ -97,9 +113,13 @@ def event_to(event: m.Event) -> event_pb.Event:
         score=event.score,
         labels=[event_pb.LabelScore(label=item.label, score=item.score) for item in event.labels],
         tracks=[_track_to(track) for track in event.tracks],
+        priority=priority_to(event.priority),
+        zones=event.zones,
+        about=event.about,
+        sequence=event.sequence,
     )
     if event.embedding is not None:
-        message.embedding.CopyFrom(event_pb.Embedding(model=event.embedding.model, values=event.embedding.values))
+        message.embedding.CopyFrom(embedding_to(event.embedding))
     if event.media_offset is not None:
         message.media_offset.CopyFrom(duration(event.media_offset))
     if event.report_time is not None:
@@ -132,10 +152,14 @@ def event_of(message: event_pb.Event) -> m.Event:
         score=fraction(message.score, "Event.score"),
         labels=tuple(m.LabelScore(item.label, fraction(item.score, "Event.labels")) for item in message.labels),
         tracks=tuple(_track_of(track) for track in message.tracks),
-        embedding=_embedding_of(message.embedding) if message.HasField("embedding") else None,
+        embedding=embedding_of(message.embedding) if message.HasField("embedding") else None,
         media_offset=optional_span(message, "media_offset"),
         report_time=optional_moment(message, "report_time"),
         receive_time=optional_moment(message, "receive_time"),
+        priority=priority_of(message.priority),
+        zones=tuple(message.zones),
+        about=message.about,
+        sequence=max(0, message.sequence),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from device_agent.capture import FileCamera
 from device_agent.frames import Frame
 from device_agent.record import Recorder
-from device_agent.track import Followed, View
+from device_agent.view import Followed, View
 from foveate.messages import Event, LabelScore, Sighting, Track
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detection, Picture

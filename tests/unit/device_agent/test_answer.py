@@ -9,8 +9,8 @@ from PIL import Image
 
 from device_agent.answer import Answerer
 from device_agent.frames import Frame
-from device_agent.track import View
 from device_agent.trigger import Sender
+from device_agent.view import Change, View
 from device_agent.words import plural
 from foveate.errors import MalformedMessage, NotFound, Refused
 from foveate.messages import (
@@ -73,7 +73,7 @@ def _eyes(*labels: str, at: float = START, newest: Frame | None = None) -> Still
     event = Event(
         "event-1", 1, "body-1", "north", "eu-west", TriggerKind.OBJECT, at - 1, at, True, 0.5, tracks=(items[0].track,)
     )
-    return StillEyes(newest or frame(START), View(at, 0.0, True, items), (event,))
+    return StillEyes(newest or frame(START), View(at, 0.0, Change(9.0), items), (event,))
 
 
 def test_presence_with_evidence() -> None:

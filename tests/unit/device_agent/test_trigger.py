@@ -7,9 +7,10 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_agent.track import Followed, View
 from device_agent.trigger import Sender, Trigger
+from device_agent.view import Change, Followed, View
 from foveate.messages import Embedding, Event, TriggerKind
+from foveate.vision.boxes import Box
 from tests.unit.device_agent.fakes import START, Ids, followed
 
 SENDER = Sender("body-1", "north", "eu-west", ("police",))
@@ -20,7 +21,8 @@ def _trigger() -> Trigger:
 
 
 def _view(seconds: float, *items: Followed, moving: bool = False) -> View:
-    return View(START + seconds, seconds, moving, items)
+    change = Change(9.0, regions=(Box(0.0, 0.0, 1.0, 1.0),) if moving else ())
+    return View(START + seconds, seconds, change, items)
 
 
 def _track(key: int, start: float, end: float, label: str = "person") -> Followed:
