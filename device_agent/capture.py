@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,6 +101,20 @@ def open_camera(source: str, *, loop: bool, speed: float, clock: Clock, stop: th
     return FileCamera(Path(source), loop=loop, speed=speed, clock=clock, stop=stop)
 
 
+def read_file(path: Path, *, base: float, stop: threading.Event | None = None) -> Iterator[Packet]:
+    """Every packet of one pass over a file, as fast as it can be read; its first picture lies at `base` (Unix seconds).
+
+    BadVideo for what is no video. What is damaged is stepped over, as when the file is played. Blocking; set `stop`
+    to end early.
+    """
+    _check_file(path)
+    with _opened(path) as container:
+        for packet in _media(container, partial(_damaged, path)):
+            if stop is not None and stop.is_set():
+                return
+            yield replace(packet, time=base + (packet.media_time or 0.0), run=1)
+
+
 class FileCamera:
     """A video file played in real time × `speed`, once or for ever; later passes continue the timeline."""
 
@@ -116,7 +131,7 @@ class FileCamera:
         delays = _backoff()
         while not self._stop.is_set():
             try:
-                container = av.open(str(self._path), container_options={"fflags": "+genpts"})
+                container = _opened(self._path)
             except (av.FFmpegError, OSError) as error:
                 self.condition = Condition(False, f"The file {self._path.name} cannot be read: {_said(error)}.")
                 logger.warning("cannot reopen the file", extra={"path": str(self._path), "error": _said(error)})
@@ -139,27 +154,21 @@ class FileCamera:
         start = now if following is None or now - following > _DRIFT_S else following
         self._run += 1
         end = start
-        streams = _streams(container)
-        # Sound may begin a little before; the first picture is what a person calls the beginning.
-        first = float((streams.video.start_time or 0) * (streams.video.time_base or 0))
-        for coded in _demuxed(container, streams, self._broken):
-            due = start + (float(coded.dts * coded.tick) - first) / self._speed
+        for packet in _media(container, partial(_damaged, self._path)):
+            media = packet.media_time or 0.0
+            due = start + (media + float((packet.dts - packet.pts) * packet.tick)) / self._speed
             late = self._clock.now() - due
-            if coded.key and late > _DRIFT_S:
+            if packet.key and late > _DRIFT_S:
                 logger.info("playing is late; the timeline skips ahead", extra={"late_s": round(late, 1)})
                 start, due, self._run = start + late, due + late, self._run + 1
             self._clock.wait_until(due, self._stop)
             if self._stop.is_set():
                 break
-            media = float(coded.pts * coded.tick) - first
             moment = start + media / self._speed
-            end = max(end, moment + float(coded.duration * coded.tick) / self._speed)
+            end = max(end, moment + float(packet.duration * packet.tick) / self._speed)
             self.condition = Condition(True)
-            yield replace(coded, time=moment, media_time=media, rate=self._speed, run=self._run)
+            yield replace(packet, time=moment, rate=self._speed, run=self._run)
         return end
-
-    def _broken(self, error: Exception) -> None:
-        logger.warning("a gap: the file is damaged here", extra={"path": str(self._path), "error": _said(error)})
 
 
 class LiveCamera:
@@ -228,6 +237,23 @@ def hidden(source: str) -> str:
     """The source without the user name and password of its URL, fit for a log."""
     scheme, mark, rest = source.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if mark else source
+
+
+def _opened(path: Path) -> InputContainer:
+    return av.open(str(path), container_options={"fflags": "+genpts"})
+
+
+def _media(container: InputContainer, broken: Callable[[Exception], None]) -> Iterator[Packet]:
+    """The packets of a file with their media time, counted from the first picture."""
+    streams = _streams(container)
+    # Sound may begin a little before; the first picture is what a person calls the beginning.
+    first = float((streams.video.start_time or 0) * (streams.video.time_base or 0))
+    for coded in _demuxed(container, streams, broken):
+        yield replace(coded, media_time=float(coded.pts * coded.tick) - first)
+
+
+def _damaged(path: Path, error: Exception) -> None:
+    logger.warning("a gap: the file is damaged here", extra={"path": str(path), "error": _said(error)})
 
 
 def _check_file(path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from pathlib import Path
 
 import pytest
 
-from device_agent.capture import hidden
+from device_agent.capture import hidden, read_file
 from device_agent.frames import Inbox
 from foveate.errors import BadVideo
 from tests.unit.device_agent.fakes import START, JumpingClock, camera, make_video
@@ -37,6 +38,27 @@ def test_a_loop_continues_the_timeline(tmp_path: Path) -> None:
     assert all(after - before == pytest.approx(0.1, abs=0.02) for before, after in itertools.pairwise(times))
     assert packets[20].media_time == packets[0].media_time
     assert [packet.run for packet in packets[19:21]] == [1, 2]
+
+
+def test_a_file_is_read_without_a_clock_on_the_timeline_that_is_given(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "v.mp4", sound=True)
+    read, played = list(read_file(path, base=START)), list(camera(path).packets())
+    assert [(packet.pts, packet.video, packet.key) for packet in read] == [
+        (packet.pts, packet.video, packet.key) for packet in played
+    ]
+    assert [packet.time for packet in read] == pytest.approx([packet.time for packet in played], abs=1e-6)
+    assert all(packet.time == pytest.approx(START + packet.media_time) for packet in read)
+    assert {(packet.rate, packet.run) for packet in read} == {(1.0, 1)}
+
+
+def test_reading_a_file_can_be_stopped_and_refuses_what_is_no_video(tmp_path: Path) -> None:
+    stop = threading.Event()
+    packets = read_file(make_video(tmp_path / "v.mp4"), base=START, stop=stop)
+    next(packets)
+    stop.set()
+    assert list(packets) == []
+    with pytest.raises(BadVideo):
+        next(read_file(tmp_path / "missing.mp4", base=START))
 
 
 def test_the_end_of_a_file_is_said(tmp_path: Path) -> None:
