@@ -32,8 +32,9 @@ from device_agent.outbox import Outbox
 from device_agent.pipeline import Pipeline
 from device_agent.record import Recorder
 from device_agent.report import Release, Reporter, beat
+from device_agent.sender import Sender
 from device_agent.settings import Settings
-from device_agent.trigger import Sender, Trigger
+from device_agent.trigger import Trigger
 from foveate import identity, models, residency, subjects
 from foveate.bus import Bus, connect
 from foveate.errors import NotReady, OutOfSpace, TryAgain

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from device_agent.frames import Frame
+from device_agent.sender import Sender
 from device_agent.track import observe
-from device_agent.trigger import Sender
 from device_agent.view import Followed, View
 from device_agent.words import in_view
 from foveate.errors import FoveateError, NotFound, Refused

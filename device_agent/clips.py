@@ -17,7 +17,7 @@ from pathlib import Path
 from device_agent.blur import redact_clip
 from device_agent.cut import Cut
 from device_agent.record import Recorder
-from device_agent.trigger import Sender
+from device_agent.sender import Sender
 from foveate import clips
 from foveate.errors import FoveateError, InvalidInput, NotFound, OutOfSpace, Refused
 from foveate.messages import ClipHeader, ClipOrder, Place, Representation

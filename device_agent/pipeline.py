@@ -15,7 +15,8 @@ from device_agent.frames import Frame, Inbox
 from device_agent.look import Looker
 from device_agent.record import Recorder
 from device_agent.report import Reporter, heartbeat
-from device_agent.trigger import Sender, Trigger
+from device_agent.sender import Sender
+from device_agent.trigger import Trigger
 from device_agent.view import View
 from foveate.messages import Event, Presence
 

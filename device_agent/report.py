@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from device_agent.clock import Clock
 from device_agent.outbox import Outbox
-from device_agent.trigger import Sender
+from device_agent.sender import Sender
 from foveate import subjects
 from foveate.bus import Bus
 from foveate.errors import Never, OutOfSpace, TryAgain

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from device_agent.sender import Sender
 from device_agent.view import Followed, View
 from foveate.messages import Embedding, Event, TriggerKind
 
@@ -18,16 +19,6 @@ _AGAIN_SHARE = 0.1
 _MOTION_S = 1.0  # motion must last longer than this to matter
 _MERGE_S = 1.0  # shorter pauses do not end a stretch of motion
 _MOTION_SCORE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Who sends events: what each of them carries of its device."""
-
-    device_id: str
-    site_id: str
-    region: str
-    labels: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

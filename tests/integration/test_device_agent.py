@@ -29,7 +29,7 @@ from device_agent.capture import LiveCamera
 from device_agent.clock import SteadyClock
 from device_agent.outbox import Outbox
 from device_agent.report import Release, Reporter
-from device_agent.trigger import Sender
+from device_agent.sender import Sender
 from foveate import bus, subjects
 from foveate.bus import Bus
 from foveate.cli.nats_servers import find_nats_server

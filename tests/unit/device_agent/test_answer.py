@@ -9,7 +9,7 @@ from PIL import Image
 
 from device_agent.answer import Answerer
 from device_agent.frames import Frame
-from device_agent.trigger import Sender
+from device_agent.sender import Sender
 from device_agent.view import Change, View
 from device_agent.words import plural
 from foveate.errors import MalformedMessage, NotFound, Refused

@@ -10,7 +10,7 @@ import pytest
 
 from device_agent.outbox import Outbox
 from device_agent.report import Release, Reporter
-from device_agent.trigger import Sender
+from device_agent.sender import Sender
 from foveate.errors import OutOfSpace
 from foveate.messages import Boundary, Embedding, Event, LabelScore, Representation, TriggerKind
 from foveate.residency import ResidencyPolicy, Rule, RuleScope

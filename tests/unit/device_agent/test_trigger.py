@@ -7,7 +7,8 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_agent.trigger import Sender, Trigger
+from device_agent.sender import Sender
+from device_agent.trigger import Trigger
 from device_agent.view import Change, Followed, View
 from foveate.messages import Embedding, Event, TriggerKind
 from foveate.vision.boxes import Box
