@@ -1,9 +1,22 @@
-"""Protobuf at the border: `foveate.v1` messages to the dataclasses of `messages.py` and back.
+"""Protobuf at the border: `foveate.v1` messages to the dataclasses of `messages.py` and `commands.py`, and back.
 
 In: bytes or protobuf messages, from anyone. Out: validated dataclasses, or MalformedMessage naming the field.
 Knows nothing of transports: `bus.py` and `rpc.py` are next.
 """
 
+from foveate.wire.commands import (
+    command_reply_of,
+    command_reply_to,
+    device_command_of,
+    device_command_to,
+    device_state_of,
+    device_state_to,
+    site_command_of,
+    site_command_to,
+    watch_of,
+    watch_texts_of,
+    watch_to,
+)
 from foveate.wire.events import event_of, event_to, presence_of, presence_to, sighting_of, sighting_to
 from foveate.wire.fleet import (
     clip_header_of,
@@ -50,7 +63,13 @@ __all__ = [
     "clip_header_to",
     "clip_order_of",
     "clip_order_to",
+    "command_reply_of",
+    "command_reply_to",
+    "device_command_of",
+    "device_command_to",
     "device_of",
+    "device_state_of",
+    "device_state_to",
     "device_to",
     "duration",
     "event_of",
@@ -81,6 +100,8 @@ __all__ = [
     "seconds_of",
     "sighting_of",
     "sighting_to",
+    "site_command_of",
+    "site_command_to",
     "site_of",
     "site_to",
     "step_of",
@@ -89,4 +110,7 @@ __all__ = [
     "understanding_of",
     "understanding_to",
     "utc",
+    "watch_of",
+    "watch_texts_of",
+    "watch_to",
 ]
