@@ -167,6 +167,7 @@ def device_permissions(site: str, device: str) -> Permissions:
         subscribe_allow=(
             subjects.device_ask(site, device),
             subjects.device_clip(site, device),
+            subjects.device_command(site, device),
             f"{subjects.device_inbox(device)}.>",
         ),
         responses=_RESPONSES,

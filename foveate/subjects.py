@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from foveate.errors import InvalidInput
+from foveate.errors import InvalidInput, MalformedMessage
 
 ROOT = "fv.v1"
 
@@ -63,6 +63,11 @@ def device_clip(site: str, device: str) -> str:
     return f"{ROOT}.clip.{site}.{device}"
 
 
+def device_command(site: str, device: str) -> str:
+    """LOCAL request: a command for a device: tell your state, press, watch, fill back."""
+    return f"{ROOT}.command.{site}.{device}"
+
+
 def out_event(site: str) -> str:
     """Bridged: events that residency let out, kept by the stream OUT."""
     return f"{ROOT}.out.{site}.event"
@@ -93,6 +98,11 @@ def site_clip(site: str) -> str:
     return f"{ROOT}.site.{site}.clip"
 
 
+def site_device(site: str) -> str:
+    """Bridged request: the router's command for one of the site's devices, which the edge passes on."""
+    return f"{ROOT}.site.{site}.device"
+
+
 def site_ingested(site: str) -> str:
     """Bridged: the cloud's word on how far it has ingested the site's OUT."""
     return f"{ROOT}.site.{site}.ingested"
@@ -111,3 +121,17 @@ def device_inbox(device: str) -> str:
 def tokens(subject: str) -> tuple[str, ...]:
     """The subject's parts; `fv.v1.event.north.body-1` has site at 3 and device at 4."""
     return tuple(subject.split("."))
+
+
+def check_speaker(subject: str, *, site: str, device: str | None = None) -> None:
+    """MalformedMessage when a message speaks for another site or device than the one its subject belongs to.
+
+    A server lets everyone publish on their own subjects only, so the subject is known to be true.
+    """
+    parts = tokens(subject)
+    wanted = (site,) if device is None else (site, device)
+    if parts[3 : 3 + len(wanted)] != wanted:
+        spoken = "/".join(wanted)
+        raise MalformedMessage(
+            f"A message on {subject} speaks for {spoken}; its sender may only speak for itself.", subject=subject
+        )

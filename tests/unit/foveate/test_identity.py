@@ -190,6 +190,8 @@ def test_a_key_is_made_once(tmp_path: Path) -> None:
         subjects.event("north", "body-2"),
         subjects.event("south", "body-1"),
         subjects.device_ask("north", "body-1"),
+        subjects.device_command("north", "body-2"),
+        subjects.site_device("north"),
         subjects.out_event("north"),
         "$JS.API.STREAM.CREATE.EVENTS",
         "_INBOX.edge",
@@ -204,6 +206,8 @@ def test_a_device_may_not_say_more_than_what_it_saw(subject: str) -> None:
     [
         subjects.device_ask("north", "body-2"),
         subjects.device_clip("south", "body-1"),
+        subjects.device_command("north", "body-2"),
+        subjects.site_device("north"),
         subjects.event("north", "body-1"),
         "_INBOX.abc",
         "_INBOX_body-2.abc",
@@ -219,6 +223,7 @@ def test_a_device_may_do_its_work() -> None:
     assert allowed(subjects.presence("north", "body-1"), rights.publish_allow)
     assert allowed(subjects.device_ask("north", "body-1"), rights.subscribe_allow)
     assert allowed(subjects.device_clip("north", "body-1"), rights.subscribe_allow)
+    assert allowed(subjects.device_command("north", "body-1"), rights.subscribe_allow)
     assert allowed(subjects.device_inbox("body-1") + ".abc.1", rights.subscribe_allow)
 
 
@@ -229,8 +234,11 @@ def test_an_edge_lets_out_only_through_its_own_outlet() -> None:
     assert not allowed(subjects.event("north", "body-1"), rights.publish_allow)
     assert allowed(subjects.site_ask("north"), rights.subscribe_allow)
     assert not allowed(subjects.site_ask("south"), rights.subscribe_allow)
+    assert allowed(subjects.site_device("north"), rights.subscribe_allow)
+    assert not allowed(subjects.site_device("south"), rights.subscribe_allow)
     local = identity.edge_local_permissions()
     assert allowed(subjects.device_ask("north", "body-1"), local.publish_allow)
+    assert allowed(subjects.device_command("north", "body-1"), local.publish_allow)
     assert allowed(subjects.event("north", "body-1"), local.subscribe_allow)
 
 
