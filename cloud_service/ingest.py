@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from cloud_service.registry import Registry
 from cloud_service.tables import DEAD_LETTERS
+from foveate import subjects
 from foveate.bus import DeadLetter
 from foveate.errors import NotFound, Refused
 from foveate.memory import Memory
@@ -48,13 +49,14 @@ class Ingest:
         self._here = Place(region=region)
         self._clock = clock
 
-    async def take(self, payload: bytes) -> None:
-        """Remembers the event in the bytes, unless as high a revision is there.
+    async def take(self, payload: bytes, subject: str) -> None:
+        """Remembers the event that came on this subject, unless as high a revision is there.
 
-        MalformedMessage for bytes that are none, Refused when residency forbids them here, NotFound for a device that
-        nobody registered, TryAgain when the database cannot take it now.
+        MalformedMessage for bytes that are none or speak for another site than their subject, Refused when residency
+        forbids them here, NotFound for a device that nobody registered, TryAgain when the database cannot take it now.
         """
         event = event_of(parse(pb.Event, payload))
+        subjects.check_speaker(subject, site=event.site_id)
         released = admitted(event, policy=self._policy, here=self._here)
         device = await self._registry.device(event.device_id)
         released = admitted(_as_registered(released, device), policy=self._policy, here=self._here)

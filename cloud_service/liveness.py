@@ -41,9 +41,10 @@ class Liveness:
         self._heard: dict[_Key, tuple[float, Presence]] = {}
         self._unsaved: set[_Key] = set()
 
-    async def hear(self, payload: bytes) -> None:
-        """Takes in one heartbeat as it came off the wire; MalformedMessage when it is none."""
+    async def hear(self, payload: bytes, subject: str) -> None:
+        """Takes in one heartbeat as it came off the wire; MalformedMessage when it is none or another site's."""
         presence = _checked(presence_of(parse(pb.Presence, payload)))
+        subjects.check_speaker(subject, site=presence.site_id)
         key = (presence.site_id, presence.device_id)
         if key in self._heard or len(self._heard) < _MOST:
             self._heard[key] = (self._clock(), presence)

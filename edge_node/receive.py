@@ -60,8 +60,8 @@ class Receive:
             stop=stop,
         )
 
-    async def event(self, payload: bytes) -> None:
-        """One event as it came off the wire; MalformedMessage when it is none or claims to be of another place."""
+    async def event(self, payload: bytes, subject: str) -> None:
+        """One event as it came off the wire; MalformedMessage when it is none or speaks for another device or place."""
         event = event_of(parse(pb.Event, payload))
         for field, said, true in (
             ("site_id", event.site_id, self._here.site_id),
@@ -72,10 +72,11 @@ class Receive:
                     f"An event of {event.device_id} says {field} {said!r}, but this is {true!r}; correct the device.",
                     field=field,
                 )
+        subjects.check_speaker(subject, site=event.site_id, device=event.device_id)
         subjects.checked_name(event.device_id, what="device")
         await self._remember.event(event)
 
-    async def _presence(self, payload: bytes) -> None:
+    async def _presence(self, payload: bytes, subject: str) -> None:
         presence = presence_of(parse(pb.Presence, payload))
-        if presence.site_id == self._here.site_id and presence.device_id:
-            self._devices.hear(presence)
+        subjects.check_speaker(subject, site=presence.site_id, device=presence.device_id)
+        self._devices.hear(presence)

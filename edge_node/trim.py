@@ -47,7 +47,7 @@ class Trim:
         done = await self._local.acknowledged(stream=subjects.EVENTS_STREAM, durable=subjects.EVENTS_DURABLE)
         await self._local.forget(stream=subjects.EVENTS_STREAM, up_to=done)
 
-    async def ingested(self, payload: bytes) -> None:
+    async def ingested(self, payload: bytes, subject: str) -> None:
         """Drops from OUT what the cloud has, told as the number and the id of the last message.
 
         The id is compared, since numbers start anew when a site's disk was replaced.

@@ -1,6 +1,6 @@
 """NATS at the border: publish with an acknowledgement, request, serve, and consume to ack, nak or term.
 
-In: bytes and subjects of `subjects.py`. Out: bytes handed to handlers; every failure as an error of `errors.py`.
+In: bytes and subjects of `subjects.py`. Out: bytes and subjects handed to handlers; failures as errors of `errors.py`.
 A consumer's handler decides by raising: nothing acknowledges, TryAgain asks for redelivery after its delay,
 Never ends the message and hands it to the dead-letter callback with the reason.
 Knows nothing of what the bytes mean.
@@ -33,7 +33,8 @@ _FETCH_WAIT_S = 1.0
 # What JetStream answers when a stream with discard=new has reached its limits, or its disk has.
 _FULL = {10023, 10047, 10077}
 
-Handler = Callable[[bytes], Awaitable[None]]
+Handler = Callable[[bytes, str], Awaitable[None]]
+"""Takes a message's bytes and the subject on which they came, which tells who sent them."""
 Responder = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -126,7 +127,7 @@ class Bus:
 
         async def handle(message: Msg) -> None:
             try:
-                await handler(message.data)
+                await handler(message.data, message.subject)
             except FoveateError as error:
                 logger.warning("dropped: %s", error, extra={"subject": message.subject})
             except Exception:
@@ -302,7 +303,7 @@ async def _dispose(message: Msg, handler: Handler, dead_letters: DeadLetters) ->
 async def _handled(message: Msg, handler: Handler) -> DeadLetter | None:
     """Why the message can never be handled, None once it is."""
     try:
-        await handler(message.data)
+        await handler(message.data, message.subject)
     except Never as error:
         return DeadLetter(message.subject, message.data, error.reason, error.message)
     return None

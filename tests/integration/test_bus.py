@@ -127,7 +127,7 @@ async def test_requests_are_answered_side_by_side(edge: Bus):
 async def test_a_listener_survives_what_it_cannot_read(edge: Bus):
     heard = []
 
-    async def hear(payload: bytes) -> None:
+    async def hear(payload: bytes, subject: str) -> None:
         heard.append(payload)
         if payload == b"1":
             raise MalformedMessage("No heartbeat.")
@@ -145,7 +145,7 @@ async def test_each_message_is_handled_once_retried_or_buried(edge: Bus):
     tried: list[bytes] = []
     letters: list[DeadLetter] = []
 
-    async def handle(payload: bytes) -> None:
+    async def handle(payload: bytes, subject: str) -> None:
         tried.append(payload)
         if payload == b"bad":
             raise MalformedMessage("No event.")
@@ -167,7 +167,7 @@ async def test_a_killed_server_loses_nothing_that_was_confirmed(edge: Bus, site_
     await edge.ensure_stream(stream())
     handled: list[bytes] = []
 
-    async def handle(payload: bytes) -> None:
+    async def handle(payload: bytes, subject: str) -> None:
         handled.append(payload)
 
     async with consuming(edge, handle, []):
@@ -193,7 +193,7 @@ async def test_messages_reach_an_idle_consumer_at_once(edge: Bus):
     await edge.ensure_stream(stream())
     delays: list[float] = []
 
-    async def handle(payload: bytes) -> None:
+    async def handle(payload: bytes, subject: str) -> None:
         delays.append(time.monotonic() - float(payload))
 
     async with consuming(edge, handle, []):
@@ -207,7 +207,7 @@ async def test_messages_reach_an_idle_consumer_at_once(edge: Bus):
 async def test_closing_is_quick_while_a_consumer_was_idle(edge: Bus):
     await edge.ensure_stream(stream())
 
-    async def handle(payload: bytes) -> None:
+    async def handle(payload: bytes, subject: str) -> None:
         pass
 
     async with consuming(edge, handle, []):

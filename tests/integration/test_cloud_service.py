@@ -29,6 +29,7 @@ from foveate import messages as m
 from foveate.errors import (
     AlreadyExists,
     InvalidInput,
+    MalformedMessage,
     NotFound,
     NotPermitted,
     NotReady,
@@ -188,6 +189,11 @@ def wire(found: m.Event) -> bytes:
     return event_to(found).SerializeToString()
 
 
+async def take(cloud: Cloud, found: m.Event, *, site: str = "") -> None:
+    """What the cloud does with an event that came out of a site, its own unless another one is named."""
+    await cloud.ingest.take(wire(found), subjects.out_event(site or found.site_id))
+
+
 async def until(true: Callable[[], Awaitable[bool]], *, seconds: float = 20.0) -> float:
     """Polls until it holds; how long that took. Fails the test when it never does."""
     start = time.monotonic()
@@ -265,7 +271,9 @@ async def test_heartbeats_make_devices_online_until_they_fall_silent(cloud: Clou
     await cloud.register("cam-1")
     beat = m.Presence("cam-1", "north", NOW - 3600, True, trouble="disk\x00 low\n", outbox_depth=2**40)
     for presence in (beat, m.Presence("", "north", NOW, False), m.Presence("invented", "north", NOW, True)):
-        await cloud.liveness.hear(presence_to(presence).SerializeToString())
+        await cloud.liveness.hear(presence_to(presence).SerializeToString(), subjects.out_presence("north"))
+    with pytest.raises(MalformedMessage, match="speaks for north"):
+        await cloud.liveness.hear(presence_to(beat).SerializeToString(), subjects.out_presence("south"))
     await cloud.liveness.flush()
     await cloud.memory.upsert(event(1))
 
@@ -377,26 +385,28 @@ async def test_an_event_is_checked_against_the_registry_and_the_policy(cloud: Cl
     await cloud.register("cam-1")
     await cloud.register("cam-p", labels=["private"])
     vector = m.Embedding("conse@1", (0.6, 0.8))
-    await cloud.ingest.take(wire(event(1, embedding=vector)))
-    await cloud.ingest.take(wire(event(1, embedding=vector)))
+    await take(cloud, event(1, embedding=vector))
+    await take(cloud, event(1, embedding=vector))
     assert (await cloud.memory.get("north-cam-1-1")).embedding == m.Embedding("conse@1", pytest.approx((0.6, 0.8)))
     with pytest.raises(Refused, match="private-stays") as refused:
-        await cloud.ingest.take(wire(event(1, device="cam-p")))  # the label is only in the registry
+        await take(cloud, event(1, device="cam-p"))  # the label is only in the registry
     assert refused.value.metadata["rule"] == "private-stays"
     with pytest.raises(NotFound, match="cam-9"):
-        await cloud.ingest.take(wire(event(1, device="cam-9")))
+        await take(cloud, event(1, device="cam-9"))
     await cloud.register(site="south")
     with pytest.raises(NotFound, match="registered at north"):
-        await cloud.ingest.take(wire(event(1, site="south")))
+        await take(cloud, event(1, site="south"))
     with pytest.raises(InvalidInput):
-        await cloud.ingest.take(wire(event(2, labels=(m.LabelScore("per\x00son", 0.5),))))
+        await take(cloud, event(2, labels=(m.LabelScore("per\x00son", 0.5),)))
+    with pytest.raises(MalformedMessage, match="speaks for north"):
+        await take(cloud, event(3), site="south")
     assert await cloud.memory.counts() == {"cam-1": 1}
 
 
 async def test_an_embedding_that_may_not_be_here_is_not_kept(cloud: Cloud):
     await cloud.register("cam-u", site="south", region="us-ca")
     far = event(1, device="cam-u", site="south", region="us-ca", embedding=m.Embedding("conse@1", (1.0,)))
-    await cloud.ingest.take(wire(far))
+    await take(cloud, far)
     kept = await cloud.memory.get(far.event_id)
     assert kept is not None
     assert kept.embedding is None
@@ -424,14 +434,18 @@ async def test_what_sites_let_out_is_ingested_once_through_restarts(database_url
             assert broken.reason == "MALFORMED_MESSAGE"
 
             words: asyncio.Queue[bytes] = asyncio.Queue()
-            await edge.listen(subjects.site_ingested("north"), words.put)
+
+            async def note(payload: bytes, _subject: str) -> None:
+                await words.put(payload)
+
+            await edge.listen(subjects.site_ingested("north"), note)
             await cloud.sources.trim()
             assert (await hub.jetstream.stream_info(subjects.INGEST_STREAM)).state.messages == 1
             # Told so, the site keeps what the cloud has no longer; another disk's numbers are not believed.
             word, trim = await asyncio.wait_for(words.get(), 5), Trim(local=edge, bridged=edge, site="north")
-            await trim.ingested(word.split()[0] + b" another-id.1")
+            await trim.ingested(word.split()[0] + b" another-id.1", subjects.site_ingested("north"))
             assert (await edge.jetstream.stream_info(subjects.OUT_STREAM)).state.messages == 7
-            await trim.ingested(word)
+            await trim.ingested(word, subjects.site_ingested("north"))
             assert (await edge.jetstream.stream_info(subjects.OUT_STREAM)).state.messages == 0
             site_nats.hub.kill()
             await send(edge, wire(event(5)), wire(replace(event(5), revision=2, score=0.5)))
@@ -534,7 +548,9 @@ async def two_sites(cloud: Cloud) -> Cloud:
         await cloud.memory.upsert(event(number, device=device, site=site, region=region))
     cloud.clock.now = NOW + 59
     for site in ("north", "south"):
-        await cloud.liveness.hear(presence_to(m.Presence("", site, NOW, False)).SerializeToString())
+        await cloud.liveness.hear(
+            presence_to(m.Presence("", site, NOW, False)).SerializeToString(), subjects.out_presence(site)
+        )
     return cloud
 
 

@@ -279,7 +279,7 @@ async def test_events_arrive_once_although_the_server_is_killed(nats_server: Nat
 async def test_the_agent_sees_answers_and_drains(nats_server: NatsServer, agent: Agent) -> None:
     opened, beats = await nats_server.connect(), []
 
-    async def beat(payload: bytes) -> None:
+    async def beat(payload: bytes, _subject: str) -> None:
         beats.append(presence_of(parse(event_pb2.Presence, payload)))
 
     await opened.listen(subjects.presence("north", "body-1"), beat)
@@ -380,7 +380,7 @@ async def test_capture_goes_on_without_a_network_and_the_end_of_a_file_is_said(
         nats_server.start()
         opened, beats = await nats_server.connect(), []
 
-        async def beat(payload: bytes) -> None:
+        async def beat(payload: bytes, _subject: str) -> None:
             beats.append(presence_of(parse(event_pb2.Presence, payload)))
 
         await opened.listen(subjects.presence("north", "body-1"), beat)

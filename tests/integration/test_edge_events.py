@@ -142,15 +142,17 @@ async def test_a_malformed_event_becomes_a_dead_letter_and_the_rest_goes_on(edge
     broken = event_to(event(3))
     broken.end_time.seconds = broken.start_time.seconds - 5
     await device.store(subject, broken.SerializeToString(), message_id="bad-4")
+    await device.store(subject, event_to(event(9, device="body-1")).SerializeToString(), message_id="bad-5")
     await publish(device, event(4))
     await until(await remembered(memory, 1), what="the good event")
 
     async def buried() -> bool:
-        return len(await rows(memory, DEAD_LETTERS)) == 4
+        return len(await rows(memory, DEAD_LETTERS)) == 5
 
-    await until(buried, what="four dead letters")
+    await until(buried, what="five dead letters")
     letters = {row.reason for row in await rows(memory, DEAD_LETTERS)}
     assert letters == {"MALFORMED_MESSAGE", "INVALID_INPUT"}
+    assert any("speaks for north/body-1" in row.message for row in await rows(memory, DEAD_LETTERS))
     assert {made.event_id for made in await memory.select(device_ids=None, limit=9)} == {"fixed-1-4"}
 
 
@@ -189,12 +191,14 @@ async def test_the_hub_hears_who_lives_and_gets_the_stream(edge: Any, site_nats:
     cloud, device = await site_nats.connect("cloud"), await site_nats.connect("edge.local")
     heard: dict[str, Presence] = {}
 
-    async def hear(payload: bytes) -> None:
+    async def hear(payload: bytes, _subject: str) -> None:
         presence = presence_of(parse(pb.Presence, payload))
         heard[presence.device_id] = presence
 
     await cloud.listen(subjects.out_presence("north"), hear)
     beat = Presence("body-1", "north", time.time(), capturing=True, outbox_depth=3)
+    forged = replace(beat, device_id="fixed-1")
+    await device.send(subjects.presence("north", "body-1"), presence_to(forged).SerializeToString())
     await device.send(subjects.presence("north", "body-1"), presence_to(beat).SerializeToString())
 
     async def both() -> bool:
@@ -202,6 +206,7 @@ async def test_the_hub_hears_who_lives_and_gets_the_stream(edge: Any, site_nats:
 
     await until(both, what="both heartbeats at the hub")
     assert heard["body-1"].outbox_depth == 3
+    assert "fixed-1" not in heard  # body-1 may not say that fixed-1 lives
 
 
 async def test_an_event_is_searchable_within_a_second(edge: Any, site_nats: Any, record_property: Any) -> None:

@@ -33,8 +33,8 @@ async def disposed(raised: Exception | None, *, office: Exception | None = None)
     """What the message was told, and the dead letters, when handler and dead-letter office raise these."""
     message, letters = Message(), []
 
-    async def handler(payload: bytes) -> None:
-        assert payload == b"payload"
+    async def handler(payload: bytes, subject: str) -> None:
+        assert (payload, subject) == (b"payload", Message.subject)
         if raised:
             raise raised
 
