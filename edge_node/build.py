@@ -13,6 +13,7 @@ from edge_node import on_site
 from edge_node.answer import EdgeAnswerer
 from edge_node.ask import Ask
 from edge_node.closer import Closer
+from edge_node.command import Commands
 from edge_node.devices import Devices
 from edge_node.egress import Egress
 from edge_node.fetch import Fetch
@@ -82,6 +83,7 @@ def edge(
         receive=Receive(local=local, here=here, remember=remember, devices=devices),
         egress=egress,
         relay=Relay(bridged=bridged, site=site, here=here),
+        commands=Commands(local=local, site=here.site_id, text=models.text),
         devices=devices,
         cloud_grpc=chosen.cloud_grpc,
         trim=Trim(local=local, bridged=bridged, site=here.site_id),

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from edge_node.command import Commands
 from edge_node.devices import Devices
 from edge_node.egress import Egress, out_stream
 from edge_node.receive import Receive, events_stream
 from edge_node.registry import learn_labels
 from edge_node.serve import Relay
 from edge_node.trim import Trim
+from foveate import subjects
 from foveate.bus import Bus
 from foveate.messages import Place
 
@@ -28,6 +30,7 @@ class Parts:
     receive: Receive
     egress: Egress
     relay: Relay
+    commands: Commands
     devices: Devices
     cloud_grpc: str
     trim: Trim
@@ -40,6 +43,7 @@ async def prepare(parts: Parts) -> None:
     await parts.receive.listen()
     await parts.trim.listen()
     await parts.relay.run()
+    await parts.bridged.serve(subjects.site_device(parts.here.site_id), parts.commands.serve)
 
 
 async def run(parts: Parts, stop: asyncio.Event) -> None:

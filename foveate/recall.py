@@ -8,6 +8,7 @@ It moves no picture and asks no device. Next: the edge's `answer.py`, which look
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -18,8 +19,9 @@ from foveate.messages import Answer, AnswerRequest, Embedding, Pick, Representat
 
 TASKS = (Task.PRESENCE, Task.COUNT, Task.FIND)
 
-# Picture vectors (ConSE) live in the space of the sentence model that their classes were written in.
-_PICTURES_OF = {"minilm-l6-v2@1": "conse-lite0-minilm@1"}
+PICTURES_OF = {"minilm-l6-v2@1": "conse-lite0-minilm@1"}
+"""Picture vectors (ConSE) live in the space of the sentence model that their classes were written in."""
+_ARTICLE = re.compile(r"^(?:an?|the|some)\s+", re.IGNORECASE)
 
 
 class Sentences(Protocol):
@@ -33,6 +35,11 @@ class Sentences(Protocol):
     def encode(self, texts: Sequence[str]) -> Any:  # noqa: ANN401  an array; numpy stays out of this module
         """n × d, unit length; blocking."""
         ...
+
+
+def pictured(subject: str) -> str:
+    """The sentence to encode for comparing `subject` with pictures: worded as their classes were. Pure."""
+    return f"a photo of a {_ARTICLE.sub('', subject.strip())}"
 
 
 async def recall(request: AnswerRequest, memory: Memory, text: Sentences | None) -> Answer:
@@ -63,12 +70,12 @@ async def recall(request: AnswerRequest, memory: Memory, text: Sentences | None)
 async def _by_meaning(request: AnswerRequest, memory: Memory, text: Sentences | None) -> Answer:
     wanted = request.understanding
     unnamed = f"the detector has no name for {wanted.subject!r}"
-    space = _PICTURES_OF.get(text.model_tag) if text else None
+    space = PICTURES_OF.get(text.model_tag) if text else None
     if text is None or space is None or request.placement.representation < Representation.EMBEDDING:
         return cannot_tell(request, f"{unnamed}, and no embeddings may be compared here")
     if wanted.task is Task.COUNT:
         return cannot_tell(request, f"{unnamed}, and likeness cannot count")
-    prompt = f"a photo of a {wanted.subject}" if wanted.subject else request.question.text
+    prompt = pictured(wanted.subject) if wanted.subject else request.question.text
     vector = (await asyncio.to_thread(text.encode, [prompt]))[0]
     found = await memory.nearest(
         Embedding(space, tuple(map(float, vector))),
