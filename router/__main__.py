@@ -24,10 +24,8 @@ async def run() -> None:
     chosen = settings.load()
     telemetry.log_to_stderr(app="router", level=chosen.log_level)
     async with AsyncExitStack() as stack:
-        questions, clips = await build(chosen, stack)
-        await stack.enter_async_context(
-            rpc.serve(chosen.listen, lambda server: register(server, questions=questions, clips=clips))
-        )
+        services = await build(chosen, stack)
+        await stack.enter_async_context(rpc.serve(chosen.listen, lambda server: register(server, services)))
         await stop.wait()
 
 

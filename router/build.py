@@ -1,6 +1,6 @@
-"""Builds a router from its settings: links, fleet, records, questions and clips.
+"""Builds a router from its settings: links, fleet, records, questions, clips and commands.
 
-In: settings and a stack that ends what is built, the last first. Out: the two services, ready to be registered.
+In: settings and a stack that ends what is built, the last first. Out: the services, ready to be registered.
 Nothing connects on import; `__main__` is the only caller.
 """
 
@@ -18,16 +18,17 @@ from foveate.v1.answer_service_pb2_grpc import AnswerServiceStub
 from foveate.v1.fleet_service_pb2_grpc import FleetServiceStub
 from router.asking import Asking
 from router.clips import Clips
+from router.devices import Devices
 from router.dispatch import Dispatcher
 from router.fleet import FleetWatch
 from router.latency import Latencies
 from router.pipeline import Desk
 from router.records import Records
-from router.serve import ClipsService, Questions
+from router.serve import ClipsService, DevicesService, Questions, Services
 from router.settings import Settings, placement_policy
 
 
-async def build(chosen: Settings, stack: AsyncExitStack) -> tuple[Questions, ClipsService]:
+async def build(chosen: Settings, stack: AsyncExitStack) -> Services:
     """The services; Unreachable without a NATS hub, NotFound or InvalidInput for a policy that cannot be read."""
     placement, here = placement_policy(chosen.placement), Place(region=chosen.region)
     rules = residency.load(chosen.policy) if chosen.policy else None
@@ -45,4 +46,5 @@ async def build(chosen: Settings, stack: AsyncExitStack) -> tuple[Questions, Cli
     stack.push_async_callback(asking.close)
     store = ClipStore(chosen.data_dir / "clips", max_bytes=chosen.clip_bytes)
     clips = Clips(bus=hub, store=store, fleet=fleet, here=here)
-    return Questions(asking, records), ClipsService(clips, here=here)
+    devices = DevicesService(Devices(bus=hub, fleet=fleet))
+    return Services(Questions(asking, records), ClipsService(clips, here=here), devices)

@@ -1,6 +1,6 @@
-"""The router's gRPC services: QuestionService for people and programs, ClipService for clips and the edges' uploads.
+"""The router's gRPC services: questions, clips with the edges' uploads, and commands for devices.
 
-In: calls. Out: streams of what happens. Only translates between the wire and `asking`, `records` and `clips`.
+In: calls. Out: streams of what happens. Only translates between the wire and `asking`, `records`, `clips`, `devices`.
 It knows no policy; errors become statuses in `foveate.rpc`.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -16,14 +17,17 @@ from uuid_utils import uuid7
 from foveate.errors import InvalidInput
 from foveate.messages import Answer, ClipHeader, ClipOrder, Place, Plan, Representation, Step
 from foveate.v1 import clip_service_pb2 as clip_pb
+from foveate.v1 import device_service_pb2 as device_pb
 from foveate.v1 import question_service_pb2 as pb
 from foveate.v1 import residency_pb2
 from foveate.v1.clip_service_pb2_grpc import ClipServiceServicer, add_ClipServiceServicer_to_server
+from foveate.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
 from foveate.v1.question_service_pb2_grpc import QuestionServiceServicer, add_QuestionServiceServicer_to_server
 from foveate.wire import (
     answer_to,
     clip_header_to,
     clip_order_of,
+    device_state_to,
     place_to,
     plan_to,
     question_of,
@@ -32,6 +36,7 @@ from foveate.wire import (
 )
 from router.asking import Asking
 from router.clips import Clips
+from router.devices import Devices
 from router.pipeline import Happening
 from router.records import Records
 
@@ -104,10 +109,48 @@ class ClipsService(ClipServiceServicer):
                 yield clip_pb.GetClipResponse(chunk=part)
 
 
-def register(server: grpc.aio.Server, *, questions: Questions, clips: ClipsService) -> None:
-    """Adds both services to the server."""
-    add_QuestionServiceServicer_to_server(questions, server)
-    add_ClipServiceServicer_to_server(clips, server)
+class DevicesService(DeviceServiceServicer):
+    """One device, reached through its site."""
+
+    def __init__(self, devices: Devices) -> None:
+        self._devices = devices
+
+    async def GetDeviceState(
+        self, request: device_pb.GetDeviceStateRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> device_pb.GetDeviceStateResponse:
+        """What the device tells of itself."""
+        state = await self._devices.state(request.device_id, seconds=context.time_remaining())
+        return device_pb.GetDeviceStateResponse(state=device_state_to(state))
+
+    async def PressDevice(
+        self, request: device_pb.PressDeviceRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> device_pb.PressDeviceResponse:
+        """Makes a manual event."""
+        event_id = await self._devices.press(request.device_id, request.about, seconds=context.time_remaining())
+        return device_pb.PressDeviceResponse(event_id=event_id)
+
+    async def WatchDevice(
+        self, request: device_pb.WatchDeviceRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> device_pb.WatchDeviceResponse:
+        """Sets the sentences that the device watches for."""
+        texts = await self._devices.watch(request.device_id, request.texts, seconds=context.time_remaining())
+        return device_pb.WatchDeviceResponse(texts=texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that a router serves."""
+
+    questions: Questions
+    clips: ClipsService
+    devices: DevicesService
+
+
+def register(server: grpc.aio.Server, services: Services) -> None:
+    """Adds the services to the server."""
+    add_QuestionServiceServicer_to_server(services.questions, server)
+    add_ClipServiceServicer_to_server(services.clips, server)
+    add_DeviceServiceServicer_to_server(services.devices, server)
 
 
 def _response(happening: Happening) -> pb.AskResponse:
