@@ -2,8 +2,8 @@
 
 In: a name, perhaps a folder or a `ModelSource`. Out: a `ModelFile` whose bytes were checked against their
 SHA-256. Order: a local path, the weights that the project carries, a URL with its SHA-256 and licence. It
-opens no network and imports no third party; next are `inference.py`, `vision/detect.py`, `vision/encode.py`
-and `text.py`.
+opens no network and imports no third party; next are `inference.py`, `vision/detect.py`, `vision/encode.py`,
+`hearing.py` and `text.py`.
 """
 
 from __future__ import annotations
