@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
@@ -40,12 +41,14 @@ _BROKEN_READS = 20  # in a row: some demuxers step over damage, others report th
 class Streams:
     """The streams of one opening of the source; they describe the codecs of its packets.
 
-    `video` and `audio` die with the container, so only the capturing thread may touch them; `decoder` lives on.
+    `video` and `audio` die with the container, so only the capturing thread may touch them; `decoder` and
+    `sound_decoder` live on.
     """
 
     video: VideoStream
     audio: AudioStream | None
     decoder: VideoCodecContext
+    sound_decoder: AudioCodecContext | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +288,8 @@ def _streams(container: InputContainer) -> Streams:
     # One thread: a device has other work, and the codecs' own threads cost memory for each core.
     decoder = videos[0].codec_context
     decoder.thread_count = 1
-    return Streams(videos[0], next(iter(container.streams.audio), None), decoder)
+    audio = next(iter(container.streams.audio), None)
+    return Streams(videos[0], audio, decoder, None if audio is None else audio.codec_context)
 
 
 def _cover(stream: VideoStream) -> bool:
