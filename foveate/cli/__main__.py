@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from foveate.cli import fleet, questions
+from foveate.cli import fleet, questions, watching
 from foveate.cli.options import fail
 from foveate.errors import FoveateError, NotReady
 
@@ -29,6 +29,7 @@ def app() -> typer.Typer:
     _add_local(commands)
     commands.command("ask")(questions.ask)
     commands.command("explain")(questions.explain)
+    commands.command("funnel")(watching.draw_funnel)
     commands.add_typer(fleet.device, name="device")
     commands.add_typer(fleet.event, name="event")
     commands.add_typer(fleet.clip, name="clip")

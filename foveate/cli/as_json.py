@@ -1,14 +1,15 @@
 """What commands print with --json: plain dictionaries with a stable shape.
 
-In: the dataclasses of `messages.py`. Out: what `json.dumps` takes; times are ISO 8601 in UTC, boxes are fractions
-of the picture, money is US dollars. Knows nothing of where it is printed.
+In: the dataclasses of `messages.py` and `commands.py`. Out: what `json.dumps` takes; times are ISO 8601 in UTC, boxes
+are fractions of the picture, money is US dollars. Knows nothing of where it is printed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from foveate import commands as c
 from foveate import messages as m
 from foveate.wire import utc
 
@@ -131,6 +132,9 @@ def event(item: m.Event) -> dict[str, Any]:
         "site": item.site_id,
         "region": item.region,
         "trigger": item.trigger.value,
+        "priority": item.priority.name.lower(),
+        "zones": list(item.zones),
+        "about": item.about or None,
         "start": iso(item.start),
         "end": iso(item.end),
         "open": item.open,
@@ -140,4 +144,54 @@ def event(item: m.Event) -> dict[str, Any]:
         "boxes": [box(s) for track in item.tracks for s in track.sightings],
         "embedding": item.embedding.model if item.embedding else None,
         "received": iso(item.receive_time),
+    }
+
+
+def funnel(told: Sequence[c.DeviceState], *, silent: Mapping[str, str]) -> dict[str, Any]:
+    """The ladders of the devices that answered, and why the others did not."""
+    return {
+        "devices": [device_state(state) for state in told],
+        "silent": [{"device": name, "reason": reason} for name, reason in silent.items()],
+    }
+
+
+def device_state(item: c.DeviceState) -> dict[str, Any]:
+    """What a device tells of itself; CPU shares are of one core, `budget_share` is None without a budget."""
+    share = item.cpu_seconds / item.uptime_s if item.uptime_s else 0.0
+    return {
+        "device": item.device_id,
+        "time": iso(item.time),
+        "uptime_s": round(item.uptime_s, 3),
+        "rungs": [_rung(rung, before) for rung, before in zip(item.rungs, (None, *item.rungs), strict=False)],
+        "cpu_seconds": round(item.cpu_seconds, 4),
+        "cpu_share": round(share, 6),
+        "used_share": round(item.used_share, 6),
+        "budget_share": None if item.budget_share is None else round(item.budget_share, 6),
+        "given_up": list(item.given_up),
+        "kept": [
+            {
+                "priority": None if kept.priority is None else kept.priority.name.lower(),
+                "bytes": kept.size_bytes,
+                "start": iso(kept.start),
+            }
+            for kept in item.kept
+        ],
+        "gaps": [{"start": iso(gap.start), "end": iso(gap.end), "reason": gap.reason} for gap in item.gaps],
+        "outbox_depth": item.outbox_depth,
+        "sequence": item.sequence,
+        "triggers": list(item.triggers),
+        "masks": list(item.masks),
+        "trouble": item.trouble or None,
+    }
+
+
+def _rung(item: c.Rung, before: c.Rung | None) -> dict[str, Any]:
+    """`share` is of what the rung before saw."""
+    return {
+        "name": item.name,
+        "seen": item.seen,
+        "passed": item.passed,
+        "share": round(item.seen / before.seen, 6) if before is not None and before.seen else None,
+        "cpu_seconds": round(item.cpu_seconds, 4),
+        "cpu_ms_each": round(1000 * item.cpu_seconds / item.seen, 4) if item.seen else None,
     }

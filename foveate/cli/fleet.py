@@ -18,9 +18,10 @@ import typer
 from foveate import messages as m
 from foveate import models, rpc, wire
 from foveate.cli import as_json as to_json
-from foveate.cli import asking, endpoints, showing
+from foveate.cli import asking, endpoints, funnel, reaching, showing
 from foveate.cli.options import AsJson, Cloud, Data, Router, console, finish, print_json
-from foveate.errors import InvalidInput, OutOfSpace, Unreachable
+from foveate.commands import DeviceState
+from foveate.errors import FoveateError, InvalidInput, OutOfSpace, Unreachable
 from foveate.v1 import clip_service_pb2, fleet_service_pb2, residency_pb2
 from foveate.v1.clip_service_pb2_grpc import ClipServiceStub
 from foveate.v1.fleet_service_pb2_grpc import FleetServiceStub
@@ -67,10 +68,11 @@ def device_list(
 def device_show(
     name: Annotated[str, typer.Argument(metavar="DEVICE")],
     cloud: Cloud = None,
+    router: Router = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one device and its newest events.
+    """Show one device: its newest events, its ladder, what it gave up to hold its budget, and what it keeps.
 
     Example: foveate device show cam-1
     """
@@ -85,13 +87,35 @@ def device_show(
                 )
         found = wire.device_of(shown.device)
         newest = [wire.event_of(item) for item in listed.events]
+        told = await _told(router, data, name)
         if as_json:
-            print_json({**to_json.device(found), "newest_events": [to_json.event(item) for item in newest]})
+            print_json(_shown(found, newest, told))
+            return
+        showing.devices(console(), [found])
+        if isinstance(told, FoveateError):
+            showing.silent(console(), name, told)
         else:
-            showing.devices(console(), [found])
-            showing.events(console(), newest)
+            funnel.details(console(), told)
+        showing.events(console(), newest)
 
     finish(work(), as_json=as_json)
+
+
+async def _told(router: str | None, data: Path | None, name: str) -> DeviceState | FoveateError:
+    """What the device tells of itself, or why it tells nothing: the registry's own words do not hang on that."""
+    try:
+        return await reaching.state(endpoints.endpoint("router", given=router, data=data), name)
+    except FoveateError as error:
+        return error
+
+
+def _shown(found: m.Device, newest: list[m.Event], told: DeviceState | FoveateError) -> dict[str, object]:
+    return {
+        **to_json.device(found),
+        "state": None if isinstance(told, FoveateError) else to_json.device_state(told),
+        "silent": told.message if isinstance(told, FoveateError) else None,
+        "newest_events": [to_json.event(item) for item in newest],
+    }
 
 
 @event.command("list")

@@ -6,7 +6,7 @@ Knows nothing of where the dataclasses came from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +16,7 @@ from rich.tree import Tree
 
 from foveate import messages as m
 from foveate.cli.asking import Happening
+from foveate.errors import FoveateError
 from foveate.wire import utc
 
 _STATE = {
@@ -185,14 +186,41 @@ def devices(console: Console, items: Sequence[m.Device]) -> None:
     console.print(table)
 
 
+def silent(console: Console, device_id: str, error: FoveateError) -> None:
+    """A device that did not tell how it is, in one line."""
+    named = error.message if device_id in error.message else f"{device_id}: {error.message}"
+    line(console, "silent", escape(named), style="yellow")
+
+
+def watched(console: Console, texts: Sequence[str]) -> None:
+    """The sentences that a device now watches for."""
+    for number, text in enumerate(texts):
+        line(console, "" if number else "watches for", escape(text))
+    if not texts:
+        line(console, "watches for", "no sentence")
+
+
+_COLUMNS: tuple[tuple[str, Callable[[m.Event], str], bool], ...] = (
+    ("start (UTC)", lambda item: f"{utc(item.start):%Y-%m-%d %H:%M:%S}", True),
+    ("seconds", lambda item: f"{item.end - item.start:.1f}" + ("…" if item.open else ""), True),
+    ("device", lambda item: item.device_id, True),
+    ("what", lambda item: ", ".join(found.label for found in item.labels[:3]) or "-", True),
+    ("zones", lambda item: ", ".join(item.zones), False),
+    ("about", lambda item: item.about, False),
+    ("score", lambda item: f"{item.score:.2f}", True),
+    ("trigger", lambda item: item.trigger.value, True),
+    ("priority", lambda item: "" if item.priority is m.Priority.NORMAL else item.priority.name.lower(), False),
+    ("id", lambda item: item.event_id, True),
+)
+"""Of the table of events: the heading, what stands below it, and whether the column is there in any case."""
+
+
 def events(console: Console, items: Sequence[m.Event]) -> None:
-    """Remembered events as a table, newest first."""
+    """Remembered events as a table, newest first; what no event of them has gets no column."""
     table = Table(box=None, header_style="bold")
-    for name in ("start (UTC)", "seconds", "device", "what", "score", "trigger", "id"):
+    shown = [(name, tell) for name, tell, always in _COLUMNS if always or any(map(tell, items))]
+    for name, _ in shown:
         table.add_column(name)
     for item in items:
-        what = ", ".join(found.label for found in item.labels[:3]) or "-"
-        length = f"{item.end - item.start:.1f}" + ("…" if item.open else "")
-        start = f"{utc(item.start):%Y-%m-%d %H:%M:%S}"
-        table.add_row(start, length, item.device_id, what, f"{item.score:.2f}", item.trigger.value, item.event_id)
+        table.add_row(*(escape(tell(item)) for _, tell in shown))
     console.print(table)
