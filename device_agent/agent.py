@@ -26,15 +26,19 @@ from device_agent.capture import open_camera
 from device_agent.clips import ClipDesk
 from device_agent.clock import SteadyClock
 from device_agent.enrol import credentials
-from device_agent.frames import Inbox
+from device_agent.frames import Decoder, Inbox
+from device_agent.funnel import Funnel
+from device_agent.ladder import Ladder
 from device_agent.look import Looker, OneEye
 from device_agent.outbox import Outbox
 from device_agent.pipeline import Pipeline
 from device_agent.record import Recorder
 from device_agent.report import Release, Reporter, beat
+from device_agent.rules import Retention
 from device_agent.sender import Sender
 from device_agent.settings import Settings
 from device_agent.trigger import Trigger
+from device_agent.weigh import PacketGate
 from foveate import identity, models, residency, subjects
 from foveate.bus import Bus, connect
 from foveate.errors import NotReady, OutOfSpace, TryAgain
@@ -104,27 +108,31 @@ def _build(settings: Settings) -> _Parts:
     data, clock, halt = _writable(settings.data_dir), SteadyClock(), threading.Event()
     sender = Sender(settings.id, settings.site, settings.region, settings.label_words)
     camera = open_camera(settings.source, loop=settings.loop, speed=settings.speed, clock=clock, stop=halt)
-    detector = OneEye(NanoDet(models.find("nanodet-g")))
+    eye, funnel, decoder = OneEye(NanoDet(models.find("nanodet-g"))), Funnel(), Decoder()
     encoder = LiteEncoder(models.find("efficientnet-lite0"), models.find("imagenet-minilm"))
-    looker = Looker(detector=detector, encoder=encoder)
+    looker = Looker(eye=eye, encoder=encoder, funnel=funnel)
     outbox = Outbox(data / "outbox.sqlite", max_bytes=settings.outbox_bytes)
     reporter = Reporter(outbox, sender=sender, release=Release(policy, sender), clock=clock)
     reporter.close_left_open()
-    recorder = Recorder(data / "ring", max_bytes=settings.ring_bytes, max_seconds=settings.ring_seconds)
-    inbox = Inbox(fps=settings.analysis_fps)
+    retention = Retention(max_bytes=settings.ring_bytes, idle_s=settings.ring_seconds)
+    recorder = Recorder(data / "ring", retention=retention)
+    inbox = Inbox()
     pipeline = Pipeline(
         camera=camera,
         recorder=recorder,
         inbox=inbox,
+        decoder=decoder,
         looker=looker,
+        ladder=Ladder(gate=PacketGate(), decoder=decoder, looker=looker, funnel=funnel, fps=settings.analysis_fps),
+        funnel=funnel,
         trigger=Trigger(sender, new_id=lambda: str(uuid_utils.uuid7()), meaning=looker.meaning),
         reporter=reporter,
         clock=clock,
     )
-    answerer = Answerer(pipeline, detector=detector, policy=policy, sender=sender, now=clock.now)
+    answerer = Answerer(pipeline, detector=eye, policy=policy, sender=sender, now=clock.now)
     desk = ClipDesk(
         recorder,
-        detector=detector,
+        detector=eye,
         policy=policy,
         sender=sender,
         edge=settings.edge_grpc,

@@ -1,16 +1,19 @@
-"""Between capture and look: packets wait here, are decoded, and the newest picture wins.
+"""Between capture and look: packets wait here, and a picture is decoded only when somebody wants to see it.
 
-In: `Packet`s from the capturing thread. Out: `Frame`s for the looking thread, decoded in order but handed out only
-when they are due and nothing newer waits. What is dropped here was recorded before. It does not know what pictures
-show. Next: `look.py`.
+In: `Packet`s from the capturing thread. Out: packets for the looking thread, told whether newer ones wait already, and
+`Frame`s of the group of pictures that goes on: whoever wakes in its middle decodes it from its key frame on. What is
+never decoded was recorded before. It does not know what pictures show. Next: `ladder.py`.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
+from typing import Protocol
 
 import av
 import numpy as np
@@ -24,14 +27,31 @@ logger = logging.getLogger(__name__)
 LONGEST_SIDE = 1280
 """Pixels of a frame's longer side after conversion: the detector sees 416, evidence shows 960."""
 
-_WAITING = 512  # packets; more means that decoding itself cannot keep up
+_WAITING = 512  # packets; more means that even weighing them cannot keep up
+_LATE_S = 1.0
+_GROUP = 300  # coded pictures kept for later; longer groups are decoded along
+_GROUP_BYTES = 8 << 20
+
+
+class Cover(Protocol):
+    """What hides parts of a picture: `masks.Masks`."""
+
+    def burn(self, image: Picture) -> Picture:
+        """The picture without what must not be seen."""
+        ...
+
+    def cover(self, grey: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same for luma at any size."""
+        ...
 
 
 class Frame:
-    """One decoded picture; converted to RGB or grey only when asked, since most are not."""
+    """One decoded picture; converted to RGB or grey only when asked, since most are not, and masked on the way."""
 
-    def __init__(self, decoded: av.VideoFrame, *, time: float, media_time: float | None, index: int) -> None:
-        self._decoded, self._lock = decoded, threading.Lock()
+    def __init__(
+        self, decoded: av.VideoFrame, *, time: float, media_time: float | None, index: int, cover: Cover | None = None
+    ) -> None:
+        self._decoded, self._lock, self._cover = decoded, threading.Lock(), cover
         self._image: Picture | None = None
         self.time, self.media_time, self.index = time, media_time, index
 
@@ -42,64 +62,113 @@ class Frame:
             if self._image is None:
                 scale = min(1.0, LONGEST_SIDE / max(self._decoded.width, self._decoded.height))
                 width, height = (max(2, round(side * scale)) for side in (self._decoded.width, self._decoded.height))
-                self._image = (
-                    self._decoded.reformat(width=width, height=height, format="rgb24")
-                    .to_ndarray()
-                    .astype(np.uint8, copy=False)
-                )
+                image = self._decoded.reformat(width=width, height=height, format="rgb24").to_ndarray()
+                shown = image.astype(np.uint8, copy=False)
+                self._image = shown if self._cover is None else self._cover.burn(shown)
             return self._image
 
     def grey(self, *, width: int, height: int) -> NDArray[np.float32]:
         """height × width of luma 0..255, each the mean of its area."""
         with self._lock:
             small = self._decoded.reformat(width=width, height=height, format="gray", interpolation="AREA")
-            return small.to_ndarray().astype(np.float32)
+            luma = small.to_ndarray().astype(np.float32)
+            return luma if self._cover is None else self._cover.cover(luma)
 
 
 class Inbox:
-    """A bounded queue of packets that yields the frames worth looking at."""
+    """A bounded queue of packets from the camera's thread to the looking one."""
 
-    def __init__(self, *, fps: float, waiting: int = _WAITING) -> None:
+    def __init__(self, *, waiting: int = _WAITING) -> None:
         self._queue: queue.Queue[Packet | None] = queue.Queue()
-        self._interval, self._waiting = 1.0 / fps, waiting
+        self._waiting = waiting
         self._latest = 0.0
         self._skipping = False
-        self._damaged = False
-        self.newest: Frame | None = None
-        """The last decoded frame, looked at or not."""
-        self.decoded = 0
         self.dropped = 0
-        """Packets or frames that nobody looked at because looking was slower than the camera."""
+        """Pictures that were not even weighed, because looking was so much slower than the camera."""
 
     def put(self, packet: Packet) -> None:
-        """Hands a picture's packet over; never blocks. When too many wait, pictures up to a key frame are dropped."""
+        """Hands a packet over; never blocks. When too many wait, everything up to a key frame is dropped."""
         self._skipping = not packet.key if self._skipping else self._queue.qsize() >= self._waiting and not packet.key
         if self._skipping:
-            self.dropped += 1
+            self.dropped += packet.video
             return
         self._latest = packet.time
         self._queue.put(packet)
 
     def close(self) -> None:
-        """Ends `frames` after what waits was seen."""
+        """Ends `packets` after what waits was seen."""
         self._queue.put(None)
 
-    def frames(self) -> Iterator[Frame]:
-        """Frames at most every 1 / fps seconds; blocks while none is due."""
-        due = -np.inf
+    def packets(self) -> Iterator[tuple[Packet, bool]]:
+        """Packets in order, and whether each is so late that the newer ones had better be looked at; blocks."""
         while (packet := self._queue.get()) is not None:
+            yield packet, self._latest - packet.time > _LATE_S and not self._queue.empty()
+
+
+class Decoder:
+    """Decodes the newest pictures of a stream on demand; safe from any thread."""
+
+    def __init__(self, *, cover: Cover | None = None) -> None:
+        self._cover = cover
+        self._lock = threading.Lock()
+        self._waiting: deque[Packet] = deque()  # of the group that goes on, not decoded yet
+        self._bytes = 0
+        self._in_step = False  # whether the codec has seen all that comes before what waits
+        self._owes = False
+        self._damaged = False
+        self._newest: Frame | None = None
+        self.decoded = 0
+
+    @property
+    def owes(self) -> bool:
+        """Whether the codec took a group's pictures in and gave none out yet, as it does when they are reordered."""
+        return self._owes
+
+    def keep(self, packet: Packet) -> None:
+        """Takes a picture's packet in without decoding it."""
+        with self._lock:
+            self._keep(packet)
+
+    def take(self, packet: Packet, *, since: float = -math.inf) -> list[Frame]:
+        """Takes a packet in and decodes up to it; the frames from `since` (Unix seconds) on that came out."""
+        with self._lock:
+            self._keep(packet)
+            return [frame for frame in self._catch_up() if frame.time >= since]
+
+    def newest(self) -> Frame | None:
+        """The newest picture that was taken in, decoded now if need be; None before the first."""
+        with self._lock:
+            for _ in self._catch_up():
+                pass
+            return self._newest
+
+    def _keep(self, packet: Packet) -> None:
+        if packet.key:
+            self._in_step = self._in_step and not self._waiting
+            self._waiting.clear()
+            self._bytes, self._owes = 0, False
+        self._waiting.append(packet)
+        self._bytes += packet.data.size
+        if len(self._waiting) > _GROUP or self._bytes > _GROUP_BYTES:
+            for _ in self._catch_up():
+                pass
+
+    def _catch_up(self) -> Iterator[Frame]:
+        while self._waiting:
+            packet = self._waiting.popleft()
+            if packet.key and not self._in_step:
+                self._restart(packet)
+            self._owes = self._owes or packet.key
             for frame in self._decode(packet):
-                self.newest = frame
+                self._newest, self._owes = frame, False
                 self.decoded += 1
-                if abs(frame.time - due) > 10.0:  # the first one, or the timeline jumped
-                    due = frame.time
-                if frame.time < due - 0.01:
-                    continue
-                if self._latest - frame.time > 1.0 and not self._queue.empty():
-                    self.dropped += 1
-                    continue
-                due = max(due + self._interval, frame.time)
                 yield frame
+        self._bytes = 0
+
+    def _restart(self, packet: Packet) -> None:
+        self._in_step = True
+        if packet.streams.decoder.is_open:
+            packet.streams.decoder.flush_buffers()
 
     def _decode(self, packet: Packet) -> Iterator[Frame]:
         try:
@@ -116,4 +185,10 @@ class Inbox:
             # A picture comes out some packets after its own; within a run both clocks run side by side.
             behind = 0.0 if picture.pts is None else float((picture.pts - packet.pts) * packet.tick)
             media = None if packet.media_time is None else packet.media_time + behind
-            yield Frame(picture, time=packet.time + behind / packet.rate, media_time=media, index=self.decoded)
+            yield Frame(
+                picture,
+                time=packet.time + behind / packet.rate,
+                media_time=media,
+                index=self.decoded,
+                cover=self._cover,
+            )

@@ -1,17 +1,21 @@
 """The device's sentence: capture -> look -> trigger -> report, with recorder and outbox beside.
 
-In: the parts, built by `agent.py`. Out: two loops, one that records every packet and one that perceives, whatever the
-network does; and what answers and heartbeats are made of. It knows the order of things and no detail of any.
-Read next: `capture.py`, `look.py`, `trigger.py`, `report.py`.
+In: the parts, built by `agent.py`. Out: two loops, one that records every packet and one that climbs the ladder with
+it, whatever the network does; and what answers and heartbeats are made of. It knows the order of things and no detail
+of any. Read next: `capture.py`, `ladder.py`, `trigger.py`, `report.py`.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
+from device_agent import funnel as rung
 from device_agent.capture import PATIENCE_S, Camera
 from device_agent.clock import Clock
-from device_agent.frames import Frame, Inbox
+from device_agent.frames import Decoder, Frame, Inbox
+from device_agent.funnel import Funnel
+from device_agent.ladder import Ladder
 from device_agent.look import Looker
 from device_agent.record import Recorder
 from device_agent.report import Reporter, heartbeat
@@ -30,13 +34,17 @@ class Pipeline:
         camera: Camera,
         recorder: Recorder,
         inbox: Inbox,
+        decoder: Decoder,
         looker: Looker,
+        ladder: Ladder,
+        funnel: Funnel,
         trigger: Trigger,
         reporter: Reporter,
         clock: Clock,
     ) -> None:
         self._camera, self._recorder, self._inbox, self._clock = camera, recorder, inbox, clock
-        self._looker, self._trigger, self._reporter = looker, trigger, reporter
+        self._decoder, self._looker, self._ladder, self._funnel = decoder, looker, ladder, funnel
+        self._trigger, self._reporter = trigger, reporter
         self._packet_at = clock.now()
         self.perceiving = True
         """Until the last event was closed and reported."""
@@ -58,14 +66,19 @@ class Pipeline:
     def perceive(self) -> None:
         """Thread: looks at frames and reports what matters; closes what is open when the camera has ended."""
         try:
-            for frame in self._inbox.frames():
-                for event in self._trigger.update(self._looker.look(frame)):
-                    self._reporter.put(event)
-                self.looked.set()
-            for event in self._trigger.finish(self._clock.now()):
-                self._reporter.put(event)
+            for packet, late in self._inbox.packets():
+                for view in self._ladder.climb(packet, late=late):
+                    self._report(self._trigger.update(view))
+                    self.looked.set()
+            self._report(self._trigger.finish(self._clock.now()))
         finally:
             self.perceiving = False
+
+    def _report(self, events: Iterable[Event]) -> None:
+        for event in events:
+            with self._funnel.spending(rung.EVENTS):
+                self._reporter.put(event)
+            self._funnel.count(rung.EVENTS, seen=1, passed=int(event.revision == 1))
 
     def now(self) -> float:
         """The device's time."""
@@ -73,8 +86,8 @@ class Pipeline:
 
     @property
     def newest(self) -> Frame | None:
-        """The last decoded frame."""
-        return self._inbox.newest
+        """The newest frame; decoded now if nobody wanted to see it before. Blocking."""
+        return self._decoder.newest()
 
     @property
     def view(self) -> View | None:
@@ -107,5 +120,5 @@ class Pipeline:
             capturing=self.capturing,
             trouble=self.trouble,
             depth=self._reporter.depth,
-            frames=self._inbox.decoded,
+            frames=self._funnel.rungs[0].seen,
         )

@@ -16,13 +16,15 @@ from foveate.vision.boxes import Box
 class Change:
     """What the low-resolution luma says about one picture against the background that it has learned.
 
-    `level` is the strength of the change in units of its own noise. `regions` hold what changed, largest first, at
-    most 16; `light` says that exposure or daylight shifted as a whole, `roving` that the camera itself moves (then
-    there is no background and no regions), `cut` that another scene began.
+    `level` is the strength of the change in units of what would still be noise. `regions` hold what moves, `resting`
+    what is new but has come to rest, heaviest first, at most 16 each. `light` says that exposure or daylight shifted
+    as a whole, `roving` that the camera itself moves (then there is no background and no regions), `cut` that another
+    scene began.
     """
 
     level: float
     regions: tuple[Box, ...] = ()
+    resting: tuple[Box, ...] = ()
     light: bool = False
     roving: bool = False
     cut: bool = False
