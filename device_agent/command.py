@@ -72,7 +72,7 @@ class CommandDesk:
         except FileNotFoundError:
             return
         except (OSError, FoveateError) as error:
-            logger.warning("the sentences to watch for are gone (%s); set them again", error)
+            logger.warning("the sentences to watch for cannot be used (%s); set them again", error)
 
     async def serve(self, payload: bytes) -> bytes:
         """A command's bytes to the reply's."""
@@ -107,6 +107,9 @@ class CommandDesk:
     def _keep(self, watch: Watch) -> None:
         part = self._path.with_suffix(".part")
         try:
+            if not watch.sentences:
+                self._path.unlink(missing_ok=True)
+                return
             with part.open("wb") as file:
                 file.write(watch_to(watch).SerializeToString())
                 file.flush()
@@ -116,6 +119,6 @@ class CommandDesk:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             raise OutOfSpace(
-                f"The sentences are watched for, but a restart will forget them ({error.strerror}); "
-                "free space on this device and set them again."
+                f"What is watched for now is not kept for a restart ({error.strerror}); "
+                "free space on this device and set the sentences again."
             ) from error

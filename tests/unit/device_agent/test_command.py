@@ -92,9 +92,9 @@ async def test_a_restart_goes_on_watching(tmp_path: Path) -> None:
     assert [sentence.text for sentence in again.watched] == ["a delivery van", "a dog"]
     assert again.watched[0].embedding.values == pytest.approx((0.6, 0.8))
     await told(CommandDesk(again, folder=tmp_path), Watch(()))
-    fresh = Device(watched=(VAN,))
-    CommandDesk(fresh, folder=tmp_path).restore()
+    CommandDesk(fresh := Device(), folder=tmp_path).restore()
     assert fresh.watched == ()
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_what_the_device_refuses_is_not_kept(tmp_path: Path) -> None:
