@@ -1,7 +1,8 @@
 """A device's ladder drawn as a funnel, with what it cost and what was given up.
 
 In: `DeviceState`s. Out: lines on a rich console, 100 columns wide or narrower; without colour the shapes tell the
-same. Bars are logarithmic: 86,400 and 3 both show. Knows nothing of where the states came from.
+same: ░ came to a rung, █ was passed up. Bars are logarithmic: 86,400 and 3 both show. Knows nothing of where the
+states came from.
 """
 
 from __future__ import annotations
@@ -71,8 +72,11 @@ def details(console: Console, state: DeviceState) -> None:
 
 
 def short(state: DeviceState) -> str:
-    """The ladder in one line: what came to each rung."""
-    return " → ".join(f"{escape(rung.name)} {rung.seen:,}" for rung in state.rungs) or "nothing was seen yet"
+    """The ladder in one line: what came to each rung, and what the last one passed up."""
+    if not state.rungs:
+        return "nothing was seen yet"
+    came = " → ".join(f"{escape(rung.name)} {rung.seen:,}" for rung in state.rungs)
+    return f"{came} → {state.rungs[-1].passed:,} passed up"
 
 
 def figure(value: float) -> str:
@@ -106,15 +110,33 @@ def lasting(seconds: float) -> str:
     raise AssertionError(seconds)
 
 
-def bar(count: int, most: int, *, width: int) -> str:
-    """A centred bar in `width` cells, as wide as the logarithm of `count` beside that of `most`; something shows."""
-    if count <= 0:
+def bar(seen: int, passed: int, most: int, *, width: int) -> str:
+    """A centred bar in `width` cells: ░ as wide as the logarithm of what was seen, █ in it of what was passed up.
+
+    `most` fills the width; what is more than nothing shows.
+    """
+    outer, inner = _side(seen, most, width), _side(passed, most, width)
+    if not outer and not inner:
         return "·".center(width)
-    # As many half cells on the left of the middle as on the right.
-    side = max(1, round(width * math.log1p(count) / math.log1p(max(count, most))))
-    start, halves = width - side, 2 * side
-    cells = ((start <= 2 * cell < start + halves, start <= 2 * cell + 1 < start + halves) for cell in range(width))
-    return "".join(" ▐▌█"[2 * left + right] if left != right else "█" if left else " " for left, right in cells)
+    return "".join(_cell(abs(2 * cell + 1 - width) - 1, cell < width / 2, outer, inner) for cell in range(width))
+
+
+def _side(count: int, most: int, width: int) -> int:
+    """Half cells of the bar on either side of the middle."""
+    if count <= 0:
+        return 0
+    return max(1, round(width * math.log1p(count) / math.log1p(max(count, most))))
+
+
+def _cell(near: int, left: bool, outer: int, inner: int) -> str:
+    """One cell whose nearer edge lies `near` half cells from the middle; -1 for the cell in the middle itself."""
+    if near < 0:
+        return "█" if inner else "░"
+    if near + 1 < inner:
+        return "█"
+    if near < inner:
+        return "▐" if left else "▌"
+    return "░" if near < outer else " "
 
 
 def _ladder(state: DeviceState, *, width: int) -> Table:
@@ -131,12 +153,12 @@ def _ladder(state: DeviceState, *, width: int) -> Table:
 
 
 def _rows(state: DeviceState, cells: int) -> Iterator[tuple[str | Text, ...]]:
-    most, before = max((rung.seen for rung in state.rungs), default=0), 0
+    most, before = max((max(rung.seen, rung.passed) for rung in state.rungs), default=0), 0
     for number, rung in enumerate(state.rungs):
         heat = _HEAT[min(number, len(_HEAT) - 1)]
         yield (
             Text(rung.name, style="bold"),
-            Text(bar(rung.seen, most, width=cells), style=heat),
+            Text(bar(rung.seen, rung.passed, most, width=cells), style=heat),
             f"{rung.seen:,}",
             percent(rung.seen / before) if before else "",
             f"{rung.passed:,}",
