@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import grpc
+import yaml
 from grpc_health.v1 import health_pb2
 
-from foveate import rpc
+from foveate import identity, rpc
 from foveate.cli import nats_servers, postgres
 from foveate.cli.fleet_plan import DevicePlan, SitePlan
 from foveate.cli.layout import Layout, database_of
@@ -99,6 +100,16 @@ async def register(layout: Layout, device: DevicePlan) -> str:
             device=device.id,
         )
     return str(answer.join_token)
+
+
+def configuration(device: DevicePlan, home: Path) -> dict[str, str]:
+    """The variable that names a device's configuration; what the plan says in place is written to `home` first."""
+    path = home / "device.yaml"
+    if isinstance(device.config, Mapping):
+        identity.write_secret(path, yaml.safe_dump(dict(device.config), allow_unicode=True, sort_keys=False))
+    elif device.config is not None:
+        path = device.config
+    return {} if device.config is None else {"FOVEATE_DEVICE_CONFIG": str(path)}
 
 
 def _hub(layout: Layout) -> ChildSpec:
@@ -186,7 +197,7 @@ def _device(layout: Layout, device: DevicePlan) -> ChildSpec:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         ready.unlink(missing_ok=True)
         seen.clear()
-        env = _device_env(layout, device, home)
+        env = _device_env(layout, device, home) | configuration(device, home)
         # One of the two is there once a token was traded, or is being traded.
         if not any((home / name).exists() for name in ("device.creds", "device.join")):
             env["FOVEATE_DEVICE_JOIN_TOKEN"] = await register(layout, device)

@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from foveate import identity, residency, subjects
+from foveate import document, identity, residency, subjects
 from foveate.errors import AlreadyExists, BadVideo, InvalidInput, NotFound
 from foveate.messages import DeviceKind
 
@@ -37,7 +36,8 @@ class SitePlan:
 class DevicePlan:
     """A camera: `source` is a file, a URL such as rtsp:// or a device such as /dev/video0.
 
-    `loop` replays a file for ever; `speed` is how many of its seconds pass in one real second.
+    `loop` replays a file for ever; `speed` is how many of its seconds pass in one real second. `config` is what the
+    device is told beside that, or the file that says it; only the device agent knows its keys.
     """
 
     id: str
@@ -47,6 +47,7 @@ class DevicePlan:
     labels: tuple[str, ...] = ()
     loop: bool = True
     speed: float = 1.0
+    config: Path | Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +127,12 @@ def validated(plan: FleetPlan) -> FleetPlan:
 
 def load(path: Path) -> FleetPlan:
     """The plan in a YAML or JSON file; relative paths in it start from the file's directory."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotFound(f"There is no fleet plan {path}; name another file.", path=str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} is neither YAML nor JSON; correct the file.", path=str(path)) from error
-    if not isinstance(document, Mapping):
-        raise InvalidInput(f"{path} holds no fleet plan; it needs `sites` and `devices`.", path=str(path))
-    return parse(document, base=path.parent)
+    return parse(document.read(path, what="fleet plan"), base=path.parent)
 
 
-def parse(document: Mapping[str, Any], *, base: Path) -> FleetPlan:
-    """The plan that `document` describes; raises InvalidInput naming the key that is wrong."""
-    known = _only(document, {"cloud_region", "policy", "sites", "devices"}, where="the plan")
+def parse(written: Mapping[str, Any], *, base: Path) -> FleetPlan:
+    """The plan that `written` describes; raises InvalidInput naming the key that is wrong."""
+    known = _only(written, {"cloud_region", "policy", "sites", "devices"}, where="the plan")
     sites = tuple(_site(item) for item in _list(known, "sites"))
     devices = tuple(_device(item, base=base) for item in _list(known, "devices"))
     policy = known.get("policy")
@@ -155,7 +148,7 @@ def parse(document: Mapping[str, Any], *, base: Path) -> FleetPlan:
 
 def save(plan: FleetPlan, path: Path) -> None:
     """Write the plan as JSON, readable by its owner only: a camera's URL may hold a password."""
-    document = {
+    saved = {
         "cloud_region": plan.cloud_region,
         "policy": str(plan.policy) if plan.policy else None,
         "sites": [{"name": site.name, "region": site.region} for site in plan.sites],
@@ -168,11 +161,12 @@ def save(plan: FleetPlan, path: Path) -> None:
                 "labels": list(device.labels),
                 "loop": device.loop,
                 "speed": device.speed,
+                "config": str(device.config) if isinstance(device.config, Path) else device.config,
             }
             for device in plan.devices
         ],
     }
-    identity.write_secret(path, json.dumps(document, indent=1) + "\n")
+    identity.write_secret(path, json.dumps(saved, indent=1) + "\n")
 
 
 def _site(item: object) -> SitePlan:
@@ -183,7 +177,7 @@ def _site(item: object) -> SitePlan:
 
 
 def _device(item: object, *, base: Path) -> DevicePlan:
-    keys = {"id", "site", "kind", "source", "labels", "loop", "speed"}
+    keys = {"id", "site", "kind", "source", "labels", "loop", "speed", "config"}
     known = _only(item, keys, where="a device")
     name = str(known.get("id", "without an id"))
     if not {"id", "site", "source"} <= known.keys():
@@ -207,7 +201,25 @@ def _device(item: object, *, base: Path) -> DevicePlan:
         labels=tuple(map(str, labels)),
         loop=bool(known.get("loop", True)),
         speed=speed,
+        config=_config(known.get("config"), name=name, base=base),
     )
+
+
+def _config(given: object, *, name: str, base: Path) -> Path | Mapping[str, Any] | None:
+    """A device's configuration as it is given; what its keys mean is for the device agent to judge."""
+    if given is None or isinstance(given, Mapping):
+        try:
+            json.dumps(given)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(
+                f"The `config` of the device {name} holds a value that JSON cannot ({error})."
+            ) from error
+        return given
+    if not isinstance(given, str):
+        raise InvalidInput(f"The `config` of the device {name} is neither a mapping nor the path of one; write either.")
+    path = (base / Path(given).expanduser()).absolute()
+    document.read(path, what=f"configuration of {name}")
+    return path
 
 
 def _check_device(plan: FleetPlan, device: DevicePlan) -> None:
@@ -240,8 +252,8 @@ def _refuse_twice(names: Iterable[str], *, what: str) -> None:
         seen.add(name)
 
 
-def _list(document: Mapping[str, Any], key: str) -> list[object]:
-    value = document.get(key)
+def _list(written: Mapping[str, Any], key: str) -> list[object]:
+    value = written.get(key)
     if not isinstance(value, list):
         raise InvalidInput(f"The plan's `{key}` is not a list; write one.", key=key)
     return value

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from foveate.cli import fleet_plan, layout, postgres
+from foveate import document
+from foveate.cli import children, fleet_plan, layout, postgres
 from foveate.cli.fleet_plan import DevicePlan, EngineSettings, FleetPlan, SitePlan
 from foveate.errors import AlreadyExists, BadVideo, InvalidInput, NotFound
 from foveate.messages import DeviceKind
@@ -25,7 +27,7 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
-def document(**changes: Any) -> dict[str, Any]:
+def written(**changes: Any) -> dict[str, Any]:
     plan: dict[str, Any] = {
         "cloud_region": "us-ca",
         "sites": [{"name": "north", "region": "eu-west"}, {"name": "south"}],
@@ -46,7 +48,7 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 def device(**changes: Any) -> dict[str, Any]:
-    return document(devices=[{"id": "cam", "site": "north", "source": "rtsp://localhost/1"} | changes])
+    return written(devices=[{"id": "cam", "site": "north", "source": "rtsp://localhost/1"} | changes])
 
 
 def test_videos_become_cameras_of_one_site(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +81,7 @@ def test_a_missing_or_empty_video_is_named(tmp_path: Path) -> None:
 def test_a_plan_is_read_relative_to_its_file(video: Path) -> None:
     (video.parent / "policy.yaml").write_text(yaml.safe_dump(POLICY))
     path = video.parent / "fleet.yaml"
-    path.write_text(yaml.safe_dump(document(policy="policy.yaml")))
+    path.write_text(yaml.safe_dump(written(policy="policy.yaml")))
     plan = fleet_plan.load(path)
     body, gate = plan.devices
     assert body == DevicePlan("body-1", "north", str(video), DeviceKind.BODY_CAM, ("officer",), loop=False, speed=2.0)
@@ -92,7 +94,7 @@ def test_a_plan_is_read_relative_to_its_file(video: Path) -> None:
 
 
 def test_what_is_saved_is_what_is_loaded_and_private(video: Path, tmp_path: Path) -> None:
-    plan = fleet_plan.parse(document(), base=video.parent)
+    plan = fleet_plan.parse(written(), base=video.parent)
     path = tmp_path / "elsewhere" / "plan.json"
     fleet_plan.save(plan, path)
     assert fleet_plan.load(path) == plan
@@ -113,14 +115,18 @@ def test_what_is_saved_is_what_is_loaded_and_private(video: Path, tmp_path: Path
         (device(speed=0), "speed of cam"),
         (device(speed=float("inf")), "speed of cam"),
         (device(colour="red"), "unknown key colour"),
-        (document(sites=[{"name": "north", "region": "eu west"}]), "cannot name a region"),
-        (document(sites=[{"region": "eu-west"}]), "no `name`"),
-        (document(sites=["north"]), "not a mapping"),
-        (document(sites=[]), "at least one site"),
-        (document(devices={}), "`devices` is not a list"),
-        (document(devices=[{"id": "cam"}]), "needs `id`, `site` and `source`"),
-        (document(cloud_region="*"), "cannot name a region"),
-        (document(engines=1), "unknown key engines"),
+        (device(config=3), "neither a mapping nor the path of one"),
+        (device(config=["masks"]), "neither a mapping nor the path of one"),
+        (device(config={"masks": {1, 2}}), "holds a value that JSON cannot"),
+        (device(config="door.mp4"), "is not a mapping"),
+        (written(sites=[{"name": "north", "region": "eu west"}]), "cannot name a region"),
+        (written(sites=[{"region": "eu-west"}]), "no `name`"),
+        (written(sites=["north"]), "not a mapping"),
+        (written(sites=[]), "at least one site"),
+        (written(devices={}), "`devices` is not a list"),
+        (written(devices=[{"id": "cam"}]), "needs `id`, `site` and `source`"),
+        (written(cloud_region="*"), "cannot name a region"),
+        (written(engines=1), "unknown key engines"),
     ],
 )
 def test_a_mistake_is_named(video: Path, changed: dict[str, Any], sentence: str) -> None:
@@ -129,12 +135,37 @@ def test_a_mistake_is_named(video: Path, changed: dict[str, Any], sentence: str)
     assert sentence in caught.value.message
 
 
+def test_a_device_is_configured_in_place_or_by_a_file(video: Path, tmp_path: Path) -> None:
+    (video.parent / "cam.yaml").write_text("masks: []\n")
+    inline = {"triggers": {"sound": {"on": False}}, "recording": {"idle_s": "2h"}}
+    for config, expected in ((inline, inline), ("cam.yaml", video.parent / "cam.yaml"), (None, None)):
+        plan = fleet_plan.parse(device(config=config), base=video.parent)
+        assert plan.devices[0].config == expected
+        saved = tmp_path / "elsewhere" / "plan.json"
+        fleet_plan.save(plan, saved)
+        assert fleet_plan.load(saved) == plan
+    with pytest.raises(NotFound, match=r"no configuration of cam .*gone\.yaml"):
+        fleet_plan.parse(device(config="gone.yaml"), base=video.parent)
+
+
+def test_a_device_reads_its_configuration_where_the_plan_says(tmp_path: Path) -> None:
+    inline = DevicePlan("cam", "north", "rtsp://localhost/1", config={"triggers": {"sound": {"on": False}}})
+    named = replace(inline, config=tmp_path / "cam.yaml")
+    (variable,) = children.configuration(inline, tmp_path / "home").values()
+    path = Path(variable)
+    assert path.parent == tmp_path / "home"
+    assert document.read(path, what="configuration") == inline.config
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert children.configuration(named, tmp_path) == {"FOVEATE_DEVICE_CONFIG": str(tmp_path / "cam.yaml")}
+    assert children.configuration(replace(inline, config=None), tmp_path) == {}
+
+
 def test_names_are_used_once_and_sites_are_known(video: Path) -> None:
-    twice = document()["devices"][1:] * 2
+    twice = written()["devices"][1:] * 2
     with pytest.raises(AlreadyExists, match="Two devices are called gate"):
-        fleet_plan.parse(document(devices=twice), base=video.parent)
+        fleet_plan.parse(written(devices=twice), base=video.parent)
     with pytest.raises(AlreadyExists, match="Two sites are called north"):
-        fleet_plan.parse(document(sites=[{"name": "north"}, {"name": "south"}, {"name": "north"}]), base=video.parent)
+        fleet_plan.parse(written(sites=[{"name": "north"}, {"name": "south"}, {"name": "north"}]), base=video.parent)
     with pytest.raises(NotFound, match="no site east"):
         fleet_plan.parse(device(site="east"), base=video.parent)
 
@@ -151,10 +182,10 @@ def test_a_file_that_holds_no_plan_is_refused(tmp_path: Path) -> None:
 
 def test_a_policy_must_be_one(video: Path) -> None:
     with pytest.raises(NotFound, match="residency policy"):
-        fleet_plan.parse(document(policy="gone.yaml"), base=video.parent)
+        fleet_plan.parse(written(policy="gone.yaml"), base=video.parent)
     (video.parent / "policy.yaml").write_text("rules: 1")
     with pytest.raises(InvalidInput, match="residency policy"):
-        fleet_plan.parse(document(policy="policy.yaml"), base=video.parent)
+        fleet_plan.parse(written(policy="policy.yaml"), base=video.parent)
 
 
 def test_engines_are_replaced_by_settings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
