@@ -50,10 +50,12 @@ class Settings(BaseSettings):
     """The residency policy, a YAML file."""
     data_dir: Path
     """Where recordings, the outbox and the credentials lie."""
+    config: Path | None = None
+    """The configuration file: masks, zones, triggers, recording, budget (YAML); without one, all have defaults."""
     ring_bytes: int = Field(default=512 << 20, ge=1 << 20)
-    """Most bytes of recordings that are kept."""
+    """Most bytes of recordings that are kept, where the configuration file does not say."""
     ring_seconds: float = Field(default=3600.0, gt=0)
-    """Longest time for which recordings are kept."""
+    """Longest time for which footage without events is kept, where the configuration file does not say."""
     outbox_bytes: int = Field(default=64 << 20, ge=1 << 16)
     """Most bytes of events that wait for the link."""
     analysis_fps: float = Field(default=5.0, gt=0, le=60)
@@ -68,6 +70,11 @@ class Settings(BaseSettings):
             return checked_name(value, what="device or site")
         except FoveateError as error:
             raise ValueError(error.message) from error
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _none_when_empty(cls, value: object) -> object:
+        return None if value == "" else value
 
     @property
     def label_words(self) -> tuple[str, ...]:
