@@ -82,6 +82,10 @@ class CommandDesk:
         except FoveateError as error:
             logger.info("a command failed: %s", error)
             reply = error
+        except Exception:
+            # Silence would look like a device that is off, after seconds of waiting.
+            logger.exception("a command broke")
+            reply = FoveateError("The device's agent broke on this command; its log says why.", reason="BUG")
         return command_reply_to(reply).SerializeToString()
 
     def obey(self, command: DeviceCommand) -> Reply:

@@ -24,7 +24,7 @@ from foveate.commands import (
     Watch,
     Watching,
 )
-from foveate.errors import MalformedMessage, NotSupported, OutOfSpace
+from foveate.errors import MalformedMessage, Never, NotSupported, OutOfSpace
 from foveate.messages import Embedding
 from foveate.v1 import device_pb2 as pb
 
@@ -40,8 +40,11 @@ class Device:
 
     watched: tuple[Sentence, ...] = ()
     pressed: list[str] = field(default_factory=list)
+    broken: bool = False
 
     def state(self) -> DeviceState:
+        if self.broken:
+            raise ZeroDivisionError("a bug")
         return STATE
 
     def press(self, about: str) -> str:
@@ -81,6 +84,13 @@ async def test_bytes_that_are_no_command_are_a_failure_and_reach_no_device(tmp_p
     for payload in (b"", b"\xff\xff\xff"):
         with pytest.raises(MalformedMessage):
             wire.command_reply_of(wire.parse(pb.DeviceCommandReply, await desk.serve(payload)))
+
+
+async def test_a_bug_is_told_at_once_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Never, match="broke on this command; its log says why") as caught:
+        await told(CommandDesk(Device(broken=True), folder=tmp_path), TellState())
+    assert caught.value.reason == "BUG"
+    assert "ZeroDivisionError: a bug" in caplog.text
 
 
 async def test_a_restart_goes_on_watching(tmp_path: Path) -> None:
