@@ -77,7 +77,7 @@ class Background:
                 float((off / tolerance).mean()), regions=() if light else (Box(0.0, 0.0, 1.0, 1.0),), light=light
             )
         moving, resting, level = _regions(hit, stirred, off / tolerance)
-        return Change(level, regions=moving, resting=resting, light=light)
+        return Change(level, regions=moving, resting=resting, light=light and not moving)
 
     def forget(self) -> None:
         """Begins anew with the next picture: the camera was turned, or another stream began."""

@@ -17,8 +17,8 @@ class Change:
     """What the low-resolution luma says about one picture against the background that it has learned.
 
     `level` is the strength of the change in units of what would still be noise. `regions` hold what moves, `resting`
-    what is new but has come to rest, heaviest first, at most 16 each. `light` says that exposure or daylight shifted
-    as a whole, `roving` that the camera itself moves (then there is no background and no regions), `cut` that another
+    what is new but has come to rest, heaviest first, at most 16 each. `light` says that nothing but exposure or
+    daylight shifted, `roving` that the camera itself moves (then there is no background and no regions), `cut` that another
     scene began.
     """
 
