@@ -7,6 +7,7 @@ decides that.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
+from device_agent.reading import opened
 from device_agent.segments import MARGIN_S, Segment, Segments
-from foveate.errors import NotFound
+from foveate.errors import NotFound, OutOfSpace
 
 logger = logging.getLogger(__name__)
 
 _MP4 = {"h264", "hevc", "av1", "vp9", "mpeg4", "aac", "mp3", "mp3float", "opus", "ac3", "eac3", "alac", "flac"}
+_OVERLAP_S = 0.5
 _QUICKTIME = {"pcm_mulaw", "pcm_alaw"}  # the sound of many network cameras, which neither MP4 nor Matroska takes
 
 
@@ -31,7 +34,8 @@ _QUICKTIME = {"pcm_mulaw", "pcm_alaw"}  # the sound of many network cameras, whi
 class Cut:
     """A clip on disk: Unix seconds of its first picture and after its last, and its start's place in the source.
 
-    `rate` is how many seconds of it pass in one second of the device's clock.
+    `rate` is how many seconds of it pass in one second of the device's clock. `note` is one sentence when it stops
+    before the asked end because the camera changed.
     """
 
     path: Path
@@ -40,6 +44,7 @@ class Cut:
     media_offset: float | None
     media_type: str
     rate: float = 1.0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,41 +62,76 @@ def cut(
 ) -> Cut:
     """Joins the segments, from the last key frame at or before `start` to the last picture at or before `end`.
 
-    Stops before a segment with other codecs; gaps between segments stay as long as they were. Blocking.
+    Stops before a segment with other codecs and says so; gaps between segments stay as long as they were. NotFound when
+    no whole picture can be read, OutOfSpace when the clip cannot be written. Blocking.
     """
-    first = wanted[0]
-    usable = [item for item in wanted if item.codecs == first.codecs]
-    decoded, shown = _last_key(segments.path(first), until=MARGIN_S + first.lead + (start - first.start) * first.rate)
+    usable, note = _joined(wanted)
+    made = target
+    try:
+        with contextlib.ExitStack() as stack:
+            template, usable, key = _begun(stack, segments, usable, start=start)
+            chosen = [s for s in template.streams if s.type == "video" or (s.type == "audio" and sound)]
+            kind = _container({s.codec_context.name for s in chosen})
+            made = target.with_suffix(kind.suffix)
+            with _opened(made, kind) as output:
+                streams = {s.index: output.add_stream_from_template(s) for s in chosen}
+                last: dict[int, int] = {}
+                parts = _parts(segments, usable, key)
+                begins = usable[0].time_at(key[1])
+                ends = max(_copied(part, output, streams, last, end=end) for part in parts)
+        if ends <= begins:
+            raise NotFound("No whole picture was recorded in that span; ask for a longer one.")
+    except BaseException as error:
+        made.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OutOfSpace(f"The clip could not be written ({error.strerror}); free space on the device.") from error
+        if isinstance(error, av.FFmpegError):
+            raise NotFound("The recording of that span cannot be read; ask for another one.") from error
+        raise
+    first = usable[0]
+    offset = None if first.media_offset is None else first.media_offset + (begins - first.start) * first.rate
+    return Cut(made, begins, ends, offset, kind.media_type, first.rate, note)
+
+
+def _parts(segments: Segments, usable: list[Segment], key: tuple[float, float]) -> list[_Part]:
+    """Where each segment lies in the clip, which begins with the key frame decoded and shown at `key`."""
+    first, (decoded, shown) = usable[0], key
     begins = first.time_at(shown)
     parts = [_Part(first, segments.path(first), -decoded, decoded)]
     for item in usable[1:]:
         apart = (item.start - begins) * first.rate + (shown - decoded)
         parts.append(_Part(item, segments.path(item), apart - MARGIN_S - item.lead, 0.0))
-    with av.open(str(parts[0].path)) as template:
-        chosen = [s for s in template.streams if s.type == "video" or (s.type == "audio" and sound)]
-        kind = _container({s.codec_context.name for s in chosen})
-        path = target.with_suffix(kind.suffix)
-        with _opened(path, kind) as output:
-            made = {s.index: output.add_stream_from_template(s) for s in chosen}
-            ends = max((_copy(part, output, made, end=end) for part in parts), default=begins)
-    if ends <= begins:
-        path.unlink(missing_ok=True)
-        raise NotFound("No whole picture was recorded in that span; ask for a longer one.")
-    offset = None if first.media_offset is None else first.media_offset + (begins - first.start) * first.rate
-    return Cut(path, begins, ends, offset, kind.media_type, first.rate)
+    return parts
 
 
-def last_moment(path: Path) -> float | None:
-    """Seconds, in the file's own time, after its last picture; None when no picture can be read."""
-    last: float | None = None
-    try:
-        with av.open(str(path)) as container:
-            for data in container.demux(container.streams.video[0]):
-                if data.size and data.pts is not None and data.time_base is not None:
-                    last = max(last or 0.0, float((data.pts + (data.duration or 0)) * data.time_base))
-    except (av.FFmpegError, OSError, IndexError):
-        logger.debug("a segment ends early", extra={"path": str(path)})
-    return last
+def _joined(wanted: list[Segment]) -> tuple[list[Segment], str]:
+    """The segments that make one clip, and a sentence when others follow that cannot."""
+    usable = [wanted[0]]
+    for item in wanted[1:]:
+        last = usable[-1]
+        if (item.codecs, item.rate) != (last.codecs, last.rate):
+            moment = f"{item.start:.1f} (Unix seconds)"
+            return usable, f"The camera's picture or sound changed at {moment}; ask for the rest from there."
+        # After a clock that was set back, times were recorded twice; the first recording of them stands.
+        if last.end is None or item.start >= last.end - _OVERLAP_S / last.rate:
+            usable.append(item)
+    return usable, ""
+
+
+def _begun(
+    stack: contextlib.ExitStack, segments: Segments, usable: list[Segment], *, start: float
+) -> tuple[InputContainer, list[Segment], tuple[float, float]]:
+    """The first segment that can be read, opened, with those after it and the times of the key frame to begin with."""
+    for number, item in enumerate(usable):
+        try:
+            container = stack.enter_context(opened(segments.path(item), item))
+        except (av.FFmpegError, OSError) as error:
+            logger.warning("a recording cannot be read", extra={"segment": item.name, "error": str(error)})
+            continue
+        key = _last_key(container, until=MARGIN_S + item.lead + (start - item.start) * item.rate)
+        if key is not None:
+            return container, usable[number:], key
+    raise NotFound("The recording of that span cannot be read; ask for another one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,26 +157,32 @@ def _opened(path: Path, kind: _Container) -> OutputContainer:
     return av.open(str(path), "w", format=kind.name, container_options=options)
 
 
-def _last_key(path: Path, *, until: float) -> tuple[float, float]:
+def _last_key(container: InputContainer, *, until: float) -> tuple[float, float] | None:
     """Decoding and presentation time of the last key frame shown at or before `until`, else of the first."""
     found: tuple[float, float] | None = None
-    with av.open(str(path)) as container:
-        for coded in _coded(container):
-            if not (coded.video and coded.data.is_keyframe):
-                continue
-            if found is not None and coded.shown > until + 1e-3:
-                break
-            found = (coded.decoded, coded.shown)
-    if found is None:
-        raise NotFound("The recording of that span cannot be read; ask for another one.")
+    for coded in _coded(container):
+        if not (coded.video and coded.data.is_keyframe):
+            continue
+        if found is not None and coded.shown > until + 1e-3:
+            break
+        found = (coded.decoded, coded.shown)
     return found
 
 
-def _copy(part: _Part, output: OutputContainer, made: dict[int, Stream], *, end: float) -> float:
-    """Copies one segment's packets up to `end`; returns Unix seconds after its last picture."""
-    last = part.segment.start
-    over = False
-    with av.open(str(part.path)) as container:
+def _copied(
+    part: _Part, output: OutputContainer, made: dict[int, Stream], last: dict[int, int], *, end: float
+) -> float:
+    """Copies one segment's packets up to `end`; returns Unix seconds after its last picture.
+
+    `last` holds the last decoding time that each stream was given; times only ever grow.
+    """
+    reached, over = part.segment.start, False
+    with contextlib.ExitStack() as stack:
+        try:
+            container = stack.enter_context(opened(part.path, part.segment))
+        except (av.FFmpegError, OSError) as error:
+            logger.warning("a recording cannot be read", extra={"segment": part.segment.name, "error": str(error)})
+            return reached
         for coded in _coded(container):
             data = coded.data
             if data.stream_index not in made or coded.decoded < part.begin - 1e-6:
@@ -145,15 +191,16 @@ def _copy(part: _Part, output: OutputContainer, made: dict[int, Stream], *, end:
             over = over or part.segment.time_at(coded.decoded) > end
             if over and coded.video:
                 break
-            if over:
-                continue
-            if coded.video:
-                last = max(last, part.segment.time_at(coded.shown + float(coded.duration * coded.tick)))
             move = round(part.shift / coded.tick)
+            if over or coded.dts + move <= last.get(data.stream_index, coded.dts + move - 1):
+                continue
+            last[data.stream_index] = coded.dts + move
+            if coded.video:
+                reached = max(reached, part.segment.time_at(coded.shown + float(coded.duration * coded.tick)))
             data.pts, data.dts = coded.pts + move, coded.dts + move
             data.stream = made[data.stream_index]
             output.mux(data)
-    return last
+    return reached
 
 
 @dataclass(slots=True)

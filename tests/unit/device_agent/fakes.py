@@ -14,6 +14,7 @@ import numpy as np
 from device_agent.capture import FileCamera
 from device_agent.frames import Frame
 from device_agent.record import Recorder
+from device_agent.rules import Retention
 from device_agent.view import Followed, View
 from foveate.messages import Event, LabelScore, Sighting, Track
 from foveate.vision.boxes import Box
@@ -119,7 +120,8 @@ def camera(path: Path, *, loop: bool = False, speed: float = 1.0, clock: Jumping
 
 def recorded(path: Path, folder: Path, *, max_bytes: int = 1 << 30, max_seconds: float = 3600.0) -> Recorder:
     """A recorder that has taken in the whole file and is still writing."""
-    recorder = Recorder(folder, max_bytes=max_bytes, max_seconds=max_seconds, free_bytes=lambda _: 1 << 40)
+    retention = Retention(max_bytes=max_bytes, idle_s=max_seconds)
+    recorder = Recorder(folder, retention=retention, free_bytes=lambda _: 1 << 40)
     for packet in camera(path).packets():
         recorder.record(packet)
     return recorder

@@ -9,6 +9,7 @@ import av
 import pytest
 
 from device_agent.record import Recorder
+from device_agent.rules import Retention
 from foveate.errors import NotFound
 from tests.unit.device_agent.fakes import START, camera, make_video, payloads, recorded
 
@@ -69,7 +70,7 @@ def test_outside_of_what_is_held_the_answer_names_the_span(tmp_path: Path) -> No
     recorder = recorded(make_video(tmp_path / "v.mp4"), tmp_path / "ring")
     with pytest.raises(NotFound, match=r"holds 1700000000\.0 to 1700000006\.0"):
         recorder.cut(START + 100, START + 110, target=tmp_path / "clip")
-    empty = Recorder(tmp_path / "other", max_bytes=1 << 20, max_seconds=60)
+    empty = Recorder(tmp_path / "other", retention=Retention(max_bytes=1 << 20))
     with pytest.raises(NotFound, match="recorded nothing yet"):
         empty.cut(START, START + 1, target=tmp_path / "clip")
 
@@ -78,7 +79,7 @@ def test_what_a_killed_process_left_is_recovered(tmp_path: Path) -> None:
     """The first recorder is simply forgotten in the middle of a segment, as by `kill -9`."""
     source = make_video(tmp_path / "v.mp4", seconds=5, gop=50)
     recorded(source, tmp_path / "ring")
-    again = Recorder(tmp_path / "ring", max_bytes=1 << 30, max_seconds=3600)
+    again = Recorder(tmp_path / "ring", retention=Retention(max_bytes=1 << 30))
     assert again.held() == pytest.approx((START, START + 5.0), abs=0.11)
     cut = again.cut(START, START + 9, target=tmp_path / "clip")
     assert payloads(cut.path, "video") == payloads(source, "video")
@@ -89,7 +90,7 @@ def test_an_unreadable_leftover_is_dropped(tmp_path: Path) -> None:
     (segment,) = (tmp_path / "ring").glob("*.nut")
     segment.write_bytes(b"\0" * 100)
     (tmp_path / "ring" / "stranger.nut").touch()
-    again = Recorder(tmp_path / "ring", max_bytes=1 << 30, max_seconds=3600)
+    again = Recorder(tmp_path / "ring", retention=Retention(max_bytes=1 << 30))
     assert again.held() is None
     assert not list((tmp_path / "ring").glob("*.nut"))
 
@@ -107,34 +108,41 @@ def test_the_oldest_segments_go_first(tmp_path: Path) -> None:
 
 def test_a_full_disk_pauses_recording_and_space_resumes_it(tmp_path: Path) -> None:
     free = 1 << 40
-    recorder = Recorder(tmp_path / "ring", max_bytes=1 << 30, max_seconds=3600, free_bytes=lambda _: free)
+    recorder = Recorder(tmp_path / "ring", retention=Retention(max_bytes=1 << 30), free_bytes=lambda _: free)
     for packet in camera(make_video(tmp_path / "v.mp4", seconds=12)).packets():
         seconds = packet.time - START
         free = 0 if 4 <= seconds < 8 else 1 << 40
         recorder.record(packet)
         if 5 < seconds < 7:
             assert "disk is full" in recorder.trouble
-    assert recorder.trouble == ""
+    assert recorder.trouble == recorder.alarm
+    assert recorder.alarm.startswith("The disk is nearly full: 4 seconds of idle footage were given up")
     held = recorder.held()
     assert held is not None
     assert held[1] == pytest.approx(START + 12, abs=0.01)
+    (gap,) = recorder.gaps()
+    assert (gap.start, gap.end) == pytest.approx((START + 4, START + 8), abs=0.11)
+    assert gap.reason == "The disk was full."
     with pytest.raises(NotFound):
         recorder.cut(START + 6.5, START + 7.5, target=tmp_path / "gap")
     assert recorder.cut(START + 9, START + 10, target=tmp_path / "after").start <= START + 9
 
 
 def test_a_write_error_costs_one_segment_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = Recorder(tmp_path / "ring", max_bytes=1 << 30, max_seconds=3600, free_bytes=lambda _: 1 << 40)
+    recorder = Recorder(tmp_path / "ring", retention=Retention(max_bytes=1 << 30), free_bytes=lambda _: 1 << 40)
     for number, packet in enumerate(camera(make_video(tmp_path / "v.mp4", seconds=6)).packets()):
         if number == 25:
             monkeypatch.setattr(recorder._open, "write", _full)
         recorder.record(packet)
         if number == 25:
             assert "Recording failed" in recorder.trouble
-    assert recorder.trouble == ""
+    assert "given up to keep recording" in recorder.trouble
     held = recorder.held()
     assert held is not None
     assert held[1] == pytest.approx(START + 6, abs=0.01)
+    (gap,) = recorder.gaps()
+    assert (gap.start, gap.end) == pytest.approx((START + 2.5, START + 3), abs=0.01)
+    assert gap.reason == "Recording failed (No space left on device)."
 
 
 def _full(packet: object) -> None:
