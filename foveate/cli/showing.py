@@ -220,7 +220,7 @@ def events(console: Console, items: Sequence[m.Event]) -> None:
     table = Table(box=None, header_style="bold")
     shown = [(name, tell) for name, tell, always in _COLUMNS if always or any(map(tell, items))]
     for name, _ in shown:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # an id that is cut is no use
     for item in items:
         table.add_row(*(escape(tell(item)) for _, tell in shown))
     console.print(table)

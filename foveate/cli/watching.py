@@ -75,7 +75,7 @@ async def _joined(cloud: str, site: str) -> list[str]:
 @device_commands.command("press")
 def device_press(
     name: Annotated[str, typer.Argument(metavar="DEVICE")],
-    about: Annotated[str, typer.Option(help="Who or what pressed, or why.")] = "pressed on the command line",
+    about: Annotated[str, typer.Option(help="Who or what pressed, or why.")] = "command line",
     router: Router = None,
     data: Data = None,
     as_json: AsJson = False,

@@ -180,8 +180,8 @@ def event(**changes: object) -> m.Event:
     return replace(plain, **changes)
 
 
-def listed(*events: m.Event) -> str:
-    screen = Console(width=200, record=True, force_terminal=False)
+def listed(*events: m.Event, width: int = 200) -> str:
+    screen = Console(width=width, record=True, force_terminal=False)
     showing.events(screen, events)
     return screen.export_text()
 
@@ -194,6 +194,12 @@ def test_an_event_shows_priority_zones_and_about_where_they_are_set() -> None:
         assert words in text
     shown = as_json.event(pressed)
     assert (shown["priority"], shown["zones"], shown["about"]) == ("urgent", ["door", "yard"], "the [red] bell")
+
+
+def test_no_part_of_an_id_is_lost_in_a_narrow_terminal() -> None:
+    name = "01a2048f-b064-7408-a6c7-b8ce4d64bab0"
+    lines = listed(event(event_id=name, about="a long story about a bell"), width=100).splitlines()
+    assert name in "".join(line.split()[-1] for line in lines[1:])
 
 
 def test_a_silent_device_is_one_line_that_names_it() -> None:
