@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS segment (
   priority INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS by_priority ON segment (priority);
+CREATE INDEX IF NOT EXISTS by_end ON segment (end);
 CREATE INDEX IF NOT EXISTS by_age ON segment (priority, end);
 CREATE TABLE IF NOT EXISTS gap (number INTEGER PRIMARY KEY, start REAL NOT NULL, end REAL, reason TEXT NOT NULL);
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,7 @@ class Recorder:
         self._most_bytes = max(1 << 20, retention.max_bytes // 4)
         self._codecs = Codecs()
         self._open: Writing | None = None
-        self._owed: list[tuple[float, float, Priority]] = []
+        self._owed: deque[tuple[float, float, Priority]] = deque(maxlen=256)
         self._untidy, self._stopped, self._faults = False, "", 0
         self._last: tuple[float, int, str] | None = None  # end, run and codecs of what was recorded last
         self._step, self._looked, self._unnoted = 0.0, (0.0, 0), ""
@@ -183,7 +184,7 @@ class Recorder:
             self._tidy()
         while self._owed:
             self._segments.protect(*self._owed[0])
-            self._owed.pop(0)
+            self._owed.popleft()
         if not self._watchdog.tend(packet.time, writing=0):
             self._stop("The disk is full; recording goes on when there is space.", "The disk was full.", packet)
             return

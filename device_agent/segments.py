@@ -125,7 +125,7 @@ class Segments:
             if self._protected.crowded:
                 self._protected.forget(before=(self.span() or (start, end))[0])
             self._index.change(
-                "UPDATE segment SET priority = ? WHERE end >= ? AND start <= ? AND priority < ?",
+                "UPDATE segment SET priority = ? WHERE end >= ? AND start <= ? AND +priority < ?",
                 int(priority),
                 start,
                 end,
