@@ -10,6 +10,8 @@ import threading
 import time
 from typing import Protocol
 
+_SLICE_S = 1.0
+
 
 class Clock(Protocol):
     """Where the agent's parts get the time from."""
@@ -35,9 +37,9 @@ class SteadyClock:
 
     def wait_until(self, moment: float, stop: threading.Event) -> None:
         """Blocks until `now() >= moment` or `stop` is set."""
-        delay = moment - self.now()
-        if delay > 0:
-            stop.wait(delay)
+        # In slices, since waiting stands still while the machine sleeps.
+        while (delay := moment - self.now()) > 0 and not stop.wait(min(delay, _SLICE_S)):
+            pass
 
 
 def _passed() -> float:
