@@ -1,8 +1,8 @@
-"""Clips on demand: cut what was recorded, make it as telling as a rule allows, upload it to the edge.
+"""Clips on demand: cut what was recorded, hide what must be hidden, upload it to the edge.
 
 In: a clip order over NATS. Out: the clip at the edge's gRPC service, and a receipt; or the failure, with the residency
-rule that refused. A repeated order gets the first receipt. It does not know what the clip is for.
-Next: `edge_node`'s clip service.
+rule that refused. A repeated order gets the first receipt. Without privacy masks nothing is coded again, unless people
+are to be blurred. It does not know what the clip is for. Next: `edge_node`'s clip service.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from device_agent.blur import redact_clip
+from device_agent.burn import burn_clip
 from device_agent.cut import Cut
+from device_agent.masks import Masks
 from device_agent.record import Recorder
 from device_agent.sender import Sender
 from foveate import clips
@@ -47,12 +49,14 @@ class ClipDesk:
         sender: Sender,
         edge: str,
         folder: Path,
+        masks: Masks | None = None,
     ) -> None:
         """`edge` is the host and port of the edge's gRPC service; `folder` holds clips until they are uploaded."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._recorder, self._detector, self._policy = recorder, detector, policy
         self._sender, self._edge, self._folder = sender, edge, folder
+        self._masks = masks or Masks(())
         self._origin = Origin(sender.region, sender.site_id, sender.device_id, sender.labels)
         self._busy = asyncio.Semaphore(_AT_ONCE)
         self._receipts: OrderedDict[str, ClipHeader] = OrderedDict()
@@ -105,22 +109,29 @@ class ClipDesk:
         sound = order.representation is Representation.CLIP
         try:
             made = self._recorder.cut(order.start, order.end, target=target, sound=sound)
-            return self._redacted(order, made) if order.representation is Representation.REDACTED_FRAMES else made
+            redact = order.representation is Representation.REDACTED_FRAMES
+            return self._hidden(order, made, redact=redact) if redact or self._masks else made
         except OSError as error:
             raise OutOfSpace(f"The clip could not be written ({error.strerror}); free space on the device.") from error
 
-    def _redacted(self, order: ClipOrder, made: Cut) -> Cut:
-        """The clip made anew without faces; what lies between the key frame and the asked start is left out."""
-        target = self._folder / f"{order.clip_id}-redacted.mp4"
+    def _hidden(self, order: ClipOrder, made: Cut, *, redact: bool) -> Cut:
+        """The clip made anew without what must not be seen; what lies between key frame and asked start is left out."""
+        target = made.path.with_stem(f"{made.path.stem}-hidden")
         skip = max(0.0, (order.start - made.start) * made.rate)
         try:
-            begin = redact_clip(made.path, target, detector=self._detector, skip=skip)
+            if redact:
+                target = target.with_suffix(".mp4")
+                made = replace(made, media_type="video/mp4")
+                begin = redact_clip(made.path, target, detector=self._detector, masks=self._masks, skip=skip)
+            else:
+                begin = burn_clip(made.path, target, masks=self._masks, skip=skip)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
         finally:
             made.path.unlink(missing_ok=True)
         offset = None if made.media_offset is None else made.media_offset + begin
-        return replace(
-            made, path=target, start=made.start + begin / made.rate, media_offset=offset, media_type="video/mp4"
-        )
+        return replace(made, path=target, start=made.start + begin / made.rate, media_offset=offset)
 
     def _header(self, order: ClipOrder, made: Cut) -> ClipHeader:
         return ClipHeader(
