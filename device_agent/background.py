@@ -100,7 +100,7 @@ class Background:
         return abs(gain - 1.0) > _LIGHT_STEP[0] or abs(offset) > _LIGHT_STEP[1]
 
     def _roves(self, hit: NDArray[np.bool_], stirred: NDArray[np.bool_], time: float) -> bool:
-        """Most cells differing both from the background and from the last picture, again and again: the camera moves."""
+        """Whether most cells differ from background and last picture, again and again: then the camera moves."""
         shaken = float(stirred.mean())
         self._global = self._global + 1 if shaken > _GLOBAL and hit.mean() > _GLOBAL else 0
         if self._global >= _ROVING_PICTURES:

@@ -99,9 +99,19 @@ class Inbox:
         """Ends `packets` after what waits was seen."""
         self._queue.put(None)
 
-    def packets(self) -> Iterator[tuple[Packet, bool]]:
-        """Packets in order, and whether each is so late that the newer ones had better be looked at; blocks."""
-        while (packet := self._queue.get()) is not None:
+    def packets(self, *, patience: float = 1.0) -> Iterator[tuple[Packet | None, bool]]:
+        """Packets in order, and whether each is so late that the newer ones had better be looked at.
+
+        Blocks; yields None whenever there was none for `patience` seconds, since time passes all the same.
+        """
+        while True:
+            try:
+                packet = self._queue.get(timeout=patience)
+            except queue.Empty:
+                yield None, False
+                continue
+            if packet is None:
+                return
             yield packet, self._latest - packet.time > _LATE_S and not self._queue.empty()
 
 

@@ -18,8 +18,8 @@ class Change:
 
     `level` is the strength of the change in units of what would still be noise. `regions` hold what moves, `resting`
     what is new but has come to rest, heaviest first, at most 16 each. `light` says that nothing but exposure or
-    daylight shifted, `roving` that the camera itself moves (then there is no background and no regions), `cut` that another
-    scene began.
+    daylight shifted, `roving` that the camera itself moves (then there is no background and no regions), `cut` that
+    another scene began.
     """
 
     level: float

@@ -136,8 +136,8 @@ def test_the_inbox_keeps_order_and_says_what_is_late(tmp_path: Path) -> None:
         inbox.put(packet)
     inbox.close()
     told = list(inbox.packets())
-    assert [packet.pts for packet, _ in told] == [packet.pts for packet in coded]
-    assert [late for packet, late in told] == [START + 5.9 - packet.time > 1.0 for packet in coded]
+    assert [packet.pts for packet, _ in told if packet] == [packet.pts for packet in coded]
+    assert [late for packet, late in told if packet] == [START + 5.9 - packet.time > 1.0 for packet in coded]
 
 
 def test_a_full_inbox_drops_up_to_a_key_frame(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_full_inbox_drops_up_to_a_key_frame(tmp_path: Path) -> None:
     for packet in packets(numbered(tmp_path / "v.mkv")):
         inbox.put(packet)
     inbox.close()
-    kept = [packet for packet, _ in inbox.packets()]
+    kept = [packet for packet, _ in inbox.packets() if packet]
     assert inbox.dropped > 0
     assert [round((packet.time - START) * 10) for packet in kept[:15]] == list(range(15))
     assert kept[15].key, "it goes on at a key frame"
