@@ -60,8 +60,8 @@ class Triggers:
         new_id: Callable[[], str],
         meaning: Meaning,
     ) -> None:
-        """`meaning` gives the vector of a track's best picture, of the whole picture for None; only `see` and
-        `finish` ask for it, in the thread that calls them."""
+        """`meaning` gives the vector of a track's best picture, of the whole picture for None; only `see` asks for
+        it, in the thread that calls it."""
         self._rules, self._meaning = rules, meaning
         self._lock = threading.Lock()
         self._view: View | None = None

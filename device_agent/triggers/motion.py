@@ -59,7 +59,7 @@ class MotionTrigger:
         """What this view gives rise to."""
         told = self.pacer.settle(view.time)
         change = view.change
-        if change.roving or change.cut or view.start:
+        if change.roving or change.cut:
             self._stretch = None
             return told
         if change.light:
