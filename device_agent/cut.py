@@ -179,7 +179,7 @@ def _copied(
     reached, over = part.segment.start, False
     with contextlib.ExitStack() as stack:
         try:
-            container = stack.enter_context(opened(part.path, part.segment))
+            container = stack.enter_context(opened(part.path, part.segment, quick=True))
         except (av.FFmpegError, OSError) as error:
             logger.warning("a recording cannot be read", extra={"segment": part.segment.name, "error": str(error)})
             return reached

@@ -26,6 +26,11 @@ ABOUT = "foveate"
 """Under this name a segment's file carries what the index says of it, as JSON."""
 
 
+# Opening a file, FFmpeg decodes a picture (3 ms at 768x576), which only the first of a clip's segments needs: its
+# header goes into the clip's. With these decoders alone it does not; packets stay the same, sound keeps its lengths.
+_QUICK = {"codec_whitelist": "aac,aac_latm,mp3,mp3float,ac3,eac3,opus,vorbis,alac,flac"}
+
+
 class _Front:
     """The first `size` bytes of a file and then some others, read once from front to back."""
 
@@ -41,14 +46,18 @@ class _Front:
 
 
 @contextlib.contextmanager
-def opened(path: Path, segment: Segment) -> Iterator[InputContainer]:
-    """The file, as far as it was whole when `segment` was looked up; FFmpegError or OSError when it cannot be read."""
+def opened(path: Path, segment: Segment, *, quick: bool = False) -> Iterator[InputContainer]:
+    """The file, as far as it was whole when `segment` was looked up; FFmpegError or OSError when it cannot be read.
+
+    A `quick` one is good for packets, not to describe the streams of another file by.
+    """
+    options = _QUICK if quick else {}
     with contextlib.ExitStack() as stack:
         if 0 < segment.size_bytes < path.stat().st_size:
             front = _Front(stack.enter_context(path.open("rb")), segment.size_bytes)
-            yield stack.enter_context(av.open(front, format="nut"))
+            yield stack.enter_context(av.open(front, format="nut", container_options=options))
         else:
-            yield stack.enter_context(av.open(str(path)))
+            yield stack.enter_context(av.open(str(path), container_options=options))
 
 
 def settled(path: Path) -> float | None:
@@ -61,7 +70,10 @@ def settled(path: Path) -> float | None:
     try:
         size = path.stat().st_size
         # One byte more, into which only a packet that is not whole reaches.
-        with path.open("rb") as file, av.open(_Front(file, size, after=b"\0"), format="nut") as container:
+        with (
+            path.open("rb") as file,
+            av.open(_Front(file, size, after=b"\0"), format="nut", container_options=_QUICK) as container,
+        ):
             video = container.streams.video[0].index
             for data in container.demux():
                 if not data.size or data.pts is None or data.time_base is None:
@@ -80,7 +92,7 @@ def settled(path: Path) -> float | None:
 def described(path: Path) -> Segment | None:
     """What a segment's file says of itself, still without its end; None when it says nothing that can be read."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), container_options=_QUICK) as container:
             about = json.loads(container.metadata[ABOUT])
         offset = about["media_offset"]
         return Segment(
