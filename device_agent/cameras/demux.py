@@ -138,6 +138,8 @@ class _Order:
 
     def _other_pictures(self, data: av.Packet[Any]) -> bool:
         """Whether this key frame carries parameter sets other than those before."""
+        if self._codec not in _SETS:
+            return False
         found = parameter_sets(memoryview(data)[:_HEAD_BYTES].tobytes(), self._codec)
         known, self._sets = self._sets, found or self._sets
         return bool(found and known and found != known)
@@ -145,10 +147,9 @@ class _Order:
 
 def parameter_sets(head: bytes, codec: str) -> list[bytes]:
     """The sequence parameter sets at the front of an H.264 or HEVC picture with start codes; else none."""
-    kind = _SETS.get(codec)
-    if kind is None:
+    if codec not in _SETS:
         return []
-    mask, shift, number = kind
+    mask, shift, number = _SETS[codec]
     return [
         head[mark.start() : following.start()].rstrip(b"\0")
         for mark, following in itertools.pairwise(_UNIT.finditer(head))
