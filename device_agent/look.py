@@ -196,7 +196,7 @@ class Looker:
             seen = self._tracker.update(frame.time, observations, media_time=frame.media_time)
             for track_id, observation in seen.items():
                 self._keep_crop(track_id, observation, frame.image)
-        self._funnel.count(rung.DETECTOR, seen=1, passed=int(bool(observations)), cpu_seconds=cpu_seconds)
+        self._funnel.count(rung.DETECTOR, seen=1, passed=int(bool(self._tracker.followed)), cpu_seconds=cpu_seconds)
 
     def _settle(self, frame: Frame, change: Change) -> None:
         """Falls asleep once nothing stirs; remembers what the place looks like then."""
