@@ -58,6 +58,8 @@ def check(found: Configuration) -> None:
     _shapes(found.zones, where="zones")
     _objects(found.triggers.object, zones=[zone.name for zone in found.zones])
     _kept(found.recording)
+    if found.recording.masked_originals and not found.masks:
+        raise Wrong("recording.masked_originals", "is true, but there are no `masks`; add some, or leave it out")
     _budget(found.budget)
 
 

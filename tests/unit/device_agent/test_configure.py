@@ -129,6 +129,7 @@ def test_evidence_is_kept_as_long_as_idle_footage_where_nothing_else_is_written(
         ("recording: {max_bytes: big}", "write bytes, or a size such as 512MiB"),
         ("recording: {low_s: 10m}", "`recording.low_s` is 600 s, less than the 3600 s of `idle_s`"),
         ("recording: {idle_s: 2d, high_s: 1d}", "`recording.high_s` is 86400 s, less than the 172800 s of `idle_s`"),
+        ("recording: {masked_originals: true}", "is true, but there are no `masks`"),
         ("budget: {cpu_share: 0.5, milliwatts: 900}", "`budget` has both `cpu_share` and `milliwatts`"),
         ("budget: {cpu_share: 50}", "`budget.cpu_share` is 50.0; give 0.01 to 1"),
         ("budget: {milliwatts: 300}", "leaves nothing above the 350 of `idle_mw`"),
