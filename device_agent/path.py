@@ -46,7 +46,7 @@ class Rules:
     confirm_within_s: float = 1.0
     lost_after_s: float = 1.5
     lost_looks: int = 2
-    retake_s: float = 5.0
+    retake_s: float = 3.0
     most_tracks: int = 64
     most_lost: int = 32
     most_sightings: int = 16

@@ -21,6 +21,8 @@ from foveate.vision.detect import Picture
 
 __all__ = ["Observation", "Rules", "Tracker", "observe"]
 
+_EVERYWHERE = (Box(0.0, 0.0, 1.0, 1.0),)
+
 
 class Tracker:
     """Follows at most `rules.most_tracks` objects at once; ids are never used twice."""
@@ -53,11 +55,12 @@ class Tracker:
         *,
         media_time: float | None = None,
         image: Picture | None = None,
-        regions: Sequence[Box] = (),
+        regions: Sequence[Box] | None = None,
     ) -> dict[int, Observation]:
         """Takes one look in; returns what each track was seen as. Time that runs backwards loses all tracks.
 
-        `image` is what was looked at (without it only motion tells tracks apart), `regions` is where it changed.
+        `image` is what was looked at; without it only motion tells tracks apart. `regions` is where it changed; without
+        them, as opposed to none, everything counts as moved.
         """
         if time < self._time:
             self.reset()
@@ -73,7 +76,7 @@ class Tracker:
         met = {path.track_id for path in matched.values()}
         for path in self._paths:
             if path.track_id in met:
-                path.feel(regions)
+                path.feel(_EVERYWHERE if regions is None else regions)
             elif not path.lost:
                 path.miss(time)
         self._settle(time)
