@@ -24,6 +24,7 @@ from device_agent.govern import Governor
 from device_agent.hear import Ears
 from device_agent.ladder import Ladder
 from device_agent.look import Looker, OneEye
+from device_agent.masked_camera import MaskedCamera
 from device_agent.masks import Masks
 from device_agent.outbox import Outbox
 from device_agent.pipeline import Parts, Pipeline
@@ -93,11 +94,12 @@ def _parts(
     looker = Looker(eye=eye, encoder=encoder, funnel=funnel, allowance=lambda: governor.allowance)
     outbox = Outbox(data / "outbox.sqlite", max_bytes=settings.outbox_bytes)
     recorder = Recorder(data / "ring", retention=configuration.recording)
+    camera = open_camera(
+        settings.source, loop=settings.loop, speed=settings.speed, clock=clock, stop=halt, on_gap=recorder.gap
+    )
     return Parts(
         sender=sender,
-        camera=open_camera(
-            settings.source, loop=settings.loop, speed=settings.speed, clock=clock, stop=halt, on_gap=recorder.gap
-        ),
+        camera=MaskedCamera(camera, masks) if configuration.recording.masked_originals else camera,
         recorder=recorder,
         inbox=Inbox(),
         decoder=decoder,

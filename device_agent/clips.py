@@ -49,14 +49,14 @@ class ClipDesk:
         sender: Sender,
         edge: str,
         folder: Path,
-        masks: Masks | None = None,
+        masks: Masks,
     ) -> None:
         """`edge` is the host and port of the edge's gRPC service; `folder` holds clips until they are uploaded."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._recorder, self._detector, self._policy = recorder, detector, policy
         self._sender, self._edge, self._folder = sender, edge, folder
-        self._masks = masks or Masks(())
+        self._masks = masks
         self._origin = Origin(sender.region, sender.site_id, sender.device_id, sender.labels)
         self._busy = asyncio.Semaphore(_AT_ONCE)
         self._receipts: OrderedDict[str, ClipHeader] = OrderedDict()
