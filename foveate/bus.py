@@ -188,6 +188,14 @@ class Bus:
             raise Unreachable(f"JetStream does not answer for the consumer {durable}.") from error
         return (consumer.ack_floor.stream_seq or 0) if consumer.ack_floor else 0
 
+    async def unhandled(self, *, stream: str, durable: str) -> int:
+        """How many messages of the stream a consumer has not acknowledged yet."""
+        try:
+            consumer = await self.jetstream.consumer_info(stream, durable)
+        except (TimeoutError, NatsError) as error:
+            raise Unreachable(f"JetStream does not answer for the consumer {durable}.") from error
+        return (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
+
     async def forget(self, *, stream: str, up_to: int, subject: str | None = None) -> None:
         """Drops the messages of the stream, or of one subject in it, up to this number."""
         if up_to < 1:

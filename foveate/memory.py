@@ -103,10 +103,11 @@ class Memory:
         async with transaction(self._engine) as connection:
             yield connection
 
-    async def upsert(self, event: Event, *, also: Sequence[Executable] = ()) -> bool:
+    async def upsert(self, event: Event, *, also: Sequence[Executable] = (), always: Sequence[Executable] = ()) -> bool:
         """Remembers the event unless a revision as high is there already; False when it is.
 
-        `also` are statements that take effect together with the new revision, or not at all.
+        `also` are statements that take effect together with the new revision, or not at all; `always` are those that
+        take effect in the same transaction whether it was new or not.
         Raises Unreachable or OutOfSpace, after which nothing of it was stored.
         """
         row = _row(event)
@@ -117,12 +118,10 @@ class Memory:
             where=statement.excluded.revision > _C.revision,
         )
         async with self.transaction() as connection:
-            stored = await connection.scalar(statement.returning(_C.event_id))
-            if stored is None:
-                return False
-            for extra in also:
+            stored = await connection.scalar(statement.returning(_C.event_id)) is not None
+            for extra in (*always, *(also if stored else ())):
                 await connection.execute(extra)
-            return True
+            return stored
 
     async def get(self, event_id: str) -> Event | None:
         """The event as it is remembered now, None when it is not."""
