@@ -11,7 +11,9 @@ from typing import Any
 
 from edge_node import on_site
 from edge_node.answer import EdgeAnswerer
+from edge_node.archive import Archive, ArchiveFirst
 from edge_node.ask import Ask
+from edge_node.backfill import BackFills
 from edge_node.closer import Closer
 from edge_node.command import Commands
 from edge_node.devices import Devices
@@ -21,6 +23,7 @@ from edge_node.look import Look
 from edge_node.pipeline import Parts
 from edge_node.receive import Receive
 from edge_node.remember import Remember
+from edge_node.sequences import Sequences
 from edge_node.serve import Relay, Site
 from edge_node.settings import Settings
 from edge_node.trim import Trim
@@ -29,7 +32,7 @@ from foveate import subjects
 from foveate.bus import Bus
 from foveate.clips import ClipStore
 from foveate.memory import Memory
-from foveate.messages import Place
+from foveate.messages import Place, Priority
 from foveate.recall import Sentences
 from foveate.residency import ResidencyPolicy
 from foveate.text import TextEncoder
@@ -70,25 +73,36 @@ def edge(
     devices, look = Devices(here=here, policy=policy), Look(models.detector)
     rules: dict[str, Any] = {"memory": memory, "policy": policy, "devices": devices, "cloud": cloud}
     egress = Egress(bridged=bridged, here=here, redactor=look.redacted, **rules)
-    remember = Remember(released=egress.wake, **rules)
     store = ClipStore(chosen.data_dir / "clips", max_bytes=chosen.clip_bytes)
     fetch = Fetch(local=local, here=here, store=store, egress=egress)
-    closer, ask = Closer(fetch=fetch, look=look, devices=devices), Ask(local=local, site=here.site_id)
+    archive = Archive(memory=memory, devices=devices, fetch=fetch, **_archive(chosen))
+    remember = Remember(released=egress.wake, footage=archive.wanted, **rules)
+    back_fills = BackFills(local=local, site=here.site_id, sequences=Sequences(memory))
+    near = ArchiveFirst(fetch, archive=archive, egress=egress, here=here)
+    closer, ask = Closer(fetch=near, look=look, devices=devices), Ask(local=local, site=here.site_id)
     answerer = EdgeAnswerer(memory=memory, text=models.text, ask=ask, closer=closer)
     site = Site(answerer=answerer, egress=egress, fetch=fetch, here=here, cloud=cloud, router_grpc=chosen.router_grpc)
     parts = Parts(
         local=local,
         bridged=bridged,
         here=here,
-        receive=Receive(local=local, here=here, remember=remember, devices=devices),
+        receive=Receive(local=local, here=here, remember=remember, devices=devices, back_fills=back_fills),
         egress=egress,
         relay=Relay(bridged=bridged, site=site, here=here),
         commands=Commands(local=local, site=here.site_id, text=models.text),
         devices=devices,
         cloud_grpc=chosen.cloud_grpc,
         trim=Trim(local=local, bridged=bridged, site=here.site_id),
+        back_fills=back_fills,
+        archive=archive,
     )
     return Edge(parts, _services(site, memory=memory, fetch=fetch, egress=egress, here=here))
+
+
+def _archive(chosen: Settings) -> dict[str, Any]:
+    none = chosen.archive_priority == "none"
+    least = None if none else Priority[chosen.archive_priority.upper()]
+    return {"folder": chosen.data_dir / "archive", "least": least, "max_bytes": chosen.archive_bytes}
 
 
 def _services(site: Site, *, memory: Memory, fetch: Fetch, egress: Egress, here: Place) -> tuple[tuple[Any, Any], ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from edge_node.decode import Frame, Timeline, frames, timeline
 from edge_node.devices import Devices
-from edge_node.fetch import Clip, Fetch
+from edge_node.fetch import Clip, Pulls
 from edge_node.look import Look, Seen
 from foveate.errors import FoveateError
 from foveate.messages import Answer, AnswerRequest, ClipHeader, Evidence, Task
@@ -62,7 +62,7 @@ class Looked:
 class Closer:
     """Fetches and looks, several cameras side by side."""
 
-    def __init__(self, *, fetch: Fetch, look: Look, devices: Devices) -> None:
+    def __init__(self, *, fetch: Pulls, look: Look, devices: Devices) -> None:
         self._fetch = fetch
         self._look = look
         self._devices = devices

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import uuid_utils
 
@@ -32,6 +33,20 @@ class Clip:
 
     header: ClipHeader
     path: Path
+
+
+class Pulls(Protocol):
+    """Where this edge gets clips for its own use."""
+
+    async def pull(
+        self, device_id: str, *, start: float, end: float, representation: Representation, timeout: float
+    ) -> Clip:
+        """The clip of a span; forget it when done."""
+        ...
+
+    def forget(self, clip_id: str) -> None:
+        """Ends the use of a pulled clip."""
+        ...
 
 
 class Fetch:

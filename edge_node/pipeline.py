@@ -1,4 +1,4 @@
-"""The edge in one sentence: receive what devices send, remember it, let out what may leave, and answer.
+"""The edge in one sentence: receive what devices send and ask for what is missing, remember, let out what may, answer.
 
 In: the parts, wired by `build.py`. Out: a site that remembers and replies until it is told to stop.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from edge_node.archive import Archive
+from edge_node.backfill import BackFills
 from edge_node.command import Commands
 from edge_node.devices import Devices
 from edge_node.egress import Egress, out_stream
@@ -34,6 +36,8 @@ class Parts:
     devices: Devices
     cloud_grpc: str
     trim: Trim
+    back_fills: BackFills
+    archive: Archive
 
 
 async def prepare(parts: Parts) -> None:
@@ -54,4 +58,6 @@ async def run(parts: Parts, stop: asyncio.Event) -> None:
         running.create_task(parts.egress.release_events(stop))
         running.create_task(parts.egress.send_presence(stop))
         running.create_task(parts.trim.run(stop))
+        running.create_task(parts.back_fills.run(stop))
+        running.create_task(parts.archive.run(stop))
         running.create_task(learn_labels(parts.cloud_grpc, site=site, devices=parts.devices, stop=stop))

@@ -11,6 +11,7 @@ import asyncio
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
+from edge_node.backfill import BackFills
 from edge_node.devices import Devices
 from edge_node.remember import Remember
 from foveate import subjects
@@ -40,11 +41,12 @@ def events_stream(site: str) -> StreamConfig:
 class Receive:
     """Takes in what devices send until it is told to stop."""
 
-    def __init__(self, *, local: Bus, here: Place, remember: Remember, devices: Devices) -> None:
+    def __init__(self, *, local: Bus, here: Place, remember: Remember, devices: Devices, back_fills: BackFills) -> None:
         self._local = local
         self._here = here
         self._remember = remember
         self._devices = devices
+        self._back_fills = back_fills
 
     async def listen(self) -> None:
         """Hears heartbeats for as long as the connection lives."""
@@ -75,8 +77,10 @@ class Receive:
         subjects.check_speaker(subject, site=event.site_id, device=event.device_id)
         subjects.checked_name(event.device_id, what="device")
         await self._remember.event(event)
+        self._back_fills.arrive(event.device_id, event.sequence)
 
     async def _presence(self, payload: bytes, subject: str) -> None:
         presence = presence_of(parse(pb.Presence, payload))
         subjects.check_speaker(subject, site=presence.site_id, device=presence.device_id)
         self._devices.hear(presence)
+        self._back_fills.hear(presence)

@@ -6,6 +6,7 @@ In: the environment. Out: one frozen `Settings`. Knows nothing of what is done w
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -55,6 +56,12 @@ class Settings(BaseSettings):
 
     clip_bytes: int = 2 * 1024**3
     """Most bytes of clips on disk; the oldest are forgotten first."""
+
+    archive_priority: Literal["none", "low", "normal", "high", "urgent"] = "high"
+    """Least priority of the events whose footage is copied to the edge, as far as residency lets clips reach it."""
+
+    archive_bytes: int = 1024**3
+    """Most bytes of archived footage; the least priority and the oldest goes first."""
 
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""

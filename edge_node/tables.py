@@ -1,4 +1,4 @@
-"""What the edge keeps besides events: what waits to go out, what went out, and letters that nobody could read.
+"""What the edge keeps besides events: what goes out, letters that nobody could read, what devices sent and filmed.
 
 In: nothing. Out: SQLModel tables, made by `Memory.open(url, tables=TABLES)` in the database of the events, so that
 one transaction covers an event and the decision about it. Knows no query: `remember.py` and `egress.py` are next.
@@ -7,9 +7,10 @@ one transaction covers an event and the decision about it. Knows no query: `reme
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, Index, Table, text
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import INT8MULTIRANGE, TIMESTAMP
 from sqlmodel import Field, SQLModel
 
 _TIME = TIMESTAMP(timezone=True)
@@ -63,7 +64,38 @@ class DeadLetterRow(SQLModel, table=True):
     payload: bytes
 
 
+class DeviceSequence(SQLModel, table=True):
+    """The numbers of one device's revisions that are here or gone for good."""
+
+    __tablename__ = "device_sequence"
+
+    device_id: str = Field(primary_key=True)
+    had: Any = Field(sa_type=INT8MULTIRANGE)
+
+
+class ArchivedClip(SQLModel, table=True):
+    """The footage of one event: `waiting` to be pulled, `kept` here, or `gone` with the reason; device time."""
+
+    __tablename__ = "archived_clip"
+    __table_args__ = (Index("archived_clip_by_device", "device_id", "state", "priority"),)
+
+    event_id: str = Field(primary_key=True)
+    device_id: str
+    priority: int
+    start: float
+    end: float
+    state: str = "waiting"
+    reason: str = ""
+    # What the device named the clip and said of it; null until it is kept.
+    clip_id: str | None = None
+    header: bytes | None = None
+    size_bytes: int = Field(default=0, sa_type=BigInteger)
+    time: datetime = Field(sa_type=_TIME)
+
+
 EGRESS: Table = EgressItem.__table__  # type: ignore[attr-defined]
 RELEASES: Table = Release.__table__  # type: ignore[attr-defined]
 DEAD_LETTERS: Table = DeadLetterRow.__table__  # type: ignore[attr-defined]
-TABLES = (EGRESS, RELEASES, DEAD_LETTERS)
+SEQUENCES: Table = DeviceSequence.__table__  # type: ignore[attr-defined]
+ARCHIVE: Table = ArchivedClip.__table__  # type: ignore[attr-defined]
+TABLES = (EGRESS, RELEASES, DEAD_LETTERS, SEQUENCES, ARCHIVE)
