@@ -7,7 +7,7 @@ knows nothing of files. Next: `configure.py`, which makes a sentence of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 
@@ -17,6 +17,7 @@ from foveate.vision.vocabulary import COCO
 
 _LEAST_AREA = 1e-6  # of the picture: about one pixel of a megapixel
 _LONGEST_NAME = 64
+_MOST_SHAPES, _MOST_CORNERS = 64, 256
 _YEAR_S = 366 * 86400
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -81,7 +82,9 @@ def _numbers(part: object, *, where: str) -> None:
                 raise Wrong(name, f"is {value:,}; give {least:,} to {most:,}{unit}")
 
 
-def _shapes(shapes: Iterable[Mask | Zone], *, where: str) -> None:
+def _shapes(shapes: Sequence[Mask | Zone], *, where: str) -> None:
+    if len(shapes) > _MOST_SHAPES:
+        raise Wrong(where, f"has {len(shapes)} entries; draw at most {_MOST_SHAPES}")
     seen: set[str] = set()
     for index, shape in enumerate(shapes):
         place = f"{where}[{index}].name"
@@ -104,6 +107,8 @@ def _shape(shape: Mask | Zone, *, where: str) -> None:
             )
     if len(set(corners)) < 3:
         raise Wrong(place, f"{called} has {len(set(corners))} different corners; give at least 3")
+    if len(corners) > _MOST_CORNERS:
+        raise Wrong(place, f"{called} has {len(corners)} corners; give at most {_MOST_CORNERS}")
     if polygon.crosses_itself(corners):
         raise Wrong(place, f"{called} crosses itself; list its corners in their order around it")
     if polygon.area(corners) < _LEAST_AREA:

@@ -23,13 +23,13 @@ def touched(polygon: tuple[Point, ...], *, width: int, height: int) -> NDArray[n
 
     What any side winds around is inside, so no hole is left where a polygon overlaps itself.
     """
-    winding = np.zeros((height, width + 1), np.int32)
-    edge = np.zeros((height, width + 1), np.int32)
+    winding = np.zeros((height, width + 1), np.int16)
+    edge = np.zeros((height, width + 1), np.int16)
     for (left, top), (right, bottom) in _sides(polygon):
         start, end = np.array((left * width, top * height)), np.array((right * width, bottom * height))
         _wind(winding, start, end)
         _draw(edge, start, end)
-    inside: NDArray[np.bool_] = (winding.cumsum(axis=1) != 0) | (edge.cumsum(axis=1) > 0)
+    inside: NDArray[np.bool_] = (np.cumsum(winding, axis=1, out=winding) != 0) | (np.cumsum(edge, axis=1, out=edge) > 0)
     return inside[:, :width]
 
 
@@ -47,7 +47,7 @@ def _sides(polygon: tuple[Point, ...]) -> list[Side]:
     return list(zip(polygon, (*polygon[1:], polygon[0]), strict=True))
 
 
-def _wind(winding: NDArray[np.int32], start: NDArray[np.float64], end: NDArray[np.float64]) -> None:
+def _wind(winding: NDArray[np.int16], start: NDArray[np.float64], end: NDArray[np.float64]) -> None:
     """Notes, for each row of pixel centres that a side crosses, where and in which direction it does."""
     height, columns = winding.shape
     sign = 1 if end[1] > start[1] else -1
@@ -58,7 +58,7 @@ def _wind(winding: NDArray[np.int32], start: NDArray[np.float64], end: NDArray[n
         np.add.at(winding, (rows, np.clip(np.ceil(crossed - 0.5), 0, columns - 1).astype(np.int64)), sign)
 
 
-def _draw(edge: NDArray[np.int32], start: NDArray[np.float64], end: NDArray[np.float64]) -> None:
+def _draw(edge: NDArray[np.int16], start: NDArray[np.float64], end: NDArray[np.float64]) -> None:
     """Notes, for each row of pixels that a side touches, the first column and the one after the last."""
     height, columns = edge.shape
     (x0, y0), (x1, y1) = (start, end) if start[1] <= end[1] else (end, start)

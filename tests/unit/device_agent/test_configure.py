@@ -125,6 +125,14 @@ def test_evidence_is_kept_as_long_as_idle_footage_where_nothing_else_is_written(
             f"zones: [{{name: a, polygon: {SQUARE}}}, {{name: a, polygon: {SQUARE}}}]",
             "`zones[1].name` is 'a' for the second time",
         ),
+        (
+            f"zones: [{', '.join('{name: a, polygon: []}' for _ in range(65))}]",
+            "`zones` has 65 entries; draw at most 64",
+        ),
+        (
+            f"masks: [{{name: a, polygon: {[[n / 300, n % 2] for n in range(300)]}}}]",
+            "has 300 corners; give at most 256",
+        ),
         ("recording: {max_bytes: 5kB}", "`recording.max_bytes` is 5,000; give 1,048,576 to"),
         ("recording: {max_bytes: big}", "write bytes, or a size such as 512MiB"),
         ("recording: {low_s: 10m}", "`recording.low_s` is 600 s, less than the 3600 s of `idle_s`"),
