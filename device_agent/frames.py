@@ -124,15 +124,9 @@ class Decoder:
         self._waiting: deque[Packet] = deque()  # of the group that goes on, not decoded yet
         self._bytes = 0
         self._in_step = False  # whether the codec has seen all that comes before what waits
-        self._owes = False
         self._damaged = False
         self._newest: Frame | None = None
         self.decoded = 0
-
-    @property
-    def owes(self) -> bool:
-        """Whether the codec took a group's pictures in and gave none out yet, as it does when they are reordered."""
-        return self._owes
 
     def keep(self, packet: Packet) -> None:
         """Takes a picture's packet in without decoding it."""
@@ -156,7 +150,7 @@ class Decoder:
         if packet.key:
             self._in_step = self._in_step and not self._waiting
             self._waiting.clear()
-            self._bytes, self._owes = 0, False
+            self._bytes = 0
         self._waiting.append(packet)
         self._bytes += packet.data.size
         if len(self._waiting) > _GROUP or self._bytes > _GROUP_BYTES:
@@ -168,9 +162,8 @@ class Decoder:
             packet = self._waiting.popleft()
             if packet.key and not self._in_step:
                 self._restart(packet)
-            self._owes = self._owes or packet.key
             for frame in self._decode(packet):
-                self._newest, self._owes = frame, False
+                self._newest = frame
                 self.decoded += 1
                 yield frame
         self._bytes = 0

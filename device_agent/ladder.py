@@ -19,6 +19,7 @@ from device_agent.view import View
 from device_agent.weigh import PacketGate
 
 _JUMP_S = 10.0
+_MOST_OWED = 17  # pictures that a codec may hold back to reorder them
 _BLIND = {"mjpeg", "rawvideo", "png", "bmp", "tiff", "webp"}  # every picture whole: sizes say little
 
 
@@ -31,6 +32,7 @@ class Ladder:
         self._interval = 1.0 / fps
         self._due = -math.inf
         self._since = -math.inf
+        self._owed = 0
         self._asleep = False
         self.skipped = 0
         """Pictures that were decoded but not looked at, because newer ones waited."""
@@ -39,23 +41,26 @@ class Ladder:
         """The views that this packet gives rise to; with `late` only decodes, so that newer pictures come sooner."""
         with self._funnel.spending(rung.PACKETS):
             passed = self._weighed(packet)
-        wanted = passed or self._looker.awake or self._decoder.owes
+        wanted = passed or self._looker.awake or self._owed > 0
         self._funnel.count(rung.PACKETS, seen=1, passed=int(wanted))
         if not wanted:
             self._decoder.keep(packet)
             self._asleep = True
             return
         if self._asleep:
-            # What came before this packet is decoded only because it leads here.
-            self._since, self._asleep = packet.time - 1e-3, False
+            # What came before this packet is decoded only because it leads here; it may come out some packets later.
+            self._since, self._owed, self._asleep = packet.time - 1e-3, _MOST_OWED, False
         with self._funnel.spending(rung.LUMA):
             frames = self._decoder.take(packet, since=self._since)
+        self._owed = 0 if frames else self._owed - 1
         for frame in frames:
             if self._is_due(frame, late=late):
                 yield self._looker.look(frame)
 
     def _weighed(self, packet: Packet) -> bool:
-        passed = self._gate.weigh(size=packet.data.size, key=packet.key, time=packet.time)
+        view = self._looker.view
+        quiet = view is not None and not view.moving
+        passed = self._gate.weigh(size=packet.data.size, key=packet.key, time=packet.time, quiet=quiet)
         return passed or packet.streams.decoder.name in _BLIND
 
     def _is_due(self, frame: Frame, *, late: bool) -> bool:

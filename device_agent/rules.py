@@ -51,7 +51,7 @@ class MotionRules:
 
     on: bool = True
     least_s: float = 1.0
-    pace: Pace = field(default_factory=lambda: Pace(priority=Priority.LOW, most_per_minute=10))
+    pace: Pace = field(default_factory=lambda: Pace(priority=Priority.LOW, most_per_minute=10, merge_s=1.0))
 
 
 @dataclass(frozen=True, slots=True)

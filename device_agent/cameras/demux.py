@@ -26,6 +26,7 @@ _BROKEN_READS = 20  # in a row: some demuxers step over damage, others report th
 _BACK_S = 0.5  # decoding times may not fall at all; by less than this a muxer's rounding is mended in silence
 _AHEAD_S = 60.0  # further apart two pictures are not one recording
 _BESIDE_S = 2.0  # sound and picture of one moment lie at most so far apart where ticks start anew
+_MOST_REORDERED = 17  # pictures, in any codec
 _UNIT = re.compile(rb"\x00\x00\x01(.)", re.DOTALL)
 _HEAD_BYTES = 1024  # parameter sets stand at the very front of a key frame
 _SETS = {"h264": (0x1F, 0, 7), "hevc": (0x3F, 1, 33)}  # mask, shift and number of a sequence parameter set
@@ -74,6 +75,7 @@ class _Order:
         self._usual = round(1 / rate / tick) if rate and tick else 0  # ticks of a picture, at the rate that is claimed
         self._codec = streams.video.codec_context.name
         self._last: dict[bool, Packet] = {}  # by whether it is of pictures
+        self._guessed = {True: 0, False: 0}  # packets in a row without decoding times of their own
         self._sets: list[bytes] = []
         self._renewed = False  # sound's place beside the pictures of this run is not known yet
         self._waiting = False  # for a key frame, behind a jump
@@ -83,12 +85,12 @@ class _Order:
         """The packet with sound ticks; None for what cannot be used where ticks start anew."""
         video = data.stream_index == self._streams.video.index
         last = self._last.get(video)
-        # AVI gives decoding times only; a packet without any ticks follows the one before it.
-        dts = data.pts if data.dts is None else data.dts
-        if dts is None:
-            dts = 0 if last is None else last.dts + max(1, last.duration)
+        dts = self._decoding(data, last)
         apart = 0.0 if last is None else seconds(dts - last.dts, data.time_base)
-        jumped = not -_BACK_S <= apart <= _AHEAD_S
+        # What was guessed before the first true decoding time proves no jump.
+        back_s = _BACK_S if self._guessed[video] == 0 else _AHEAD_S
+        jumped = not -back_s <= apart <= _AHEAD_S
+        self._guessed[video] = self._guessed[video] + 1 if data.dts is None else 0
         if not (self._picture_fits(data, jumped) if video else self._sound_fits(dts, data.time_base, jumped)):
             return None
         last = self._last.get(video)
@@ -97,6 +99,18 @@ class _Order:
         packet = self._packet(data, video=video)
         self._last[video] = packet
         return packet
+
+    def _decoding(self, data: av.Packet[Any], last: Packet | None) -> int:
+        """The packet's decoding ticks, guessed where it has none: reordered pictures lack them at a file's start."""
+        video = data.stream_index == self._streams.video.index
+        if data.dts is not None:
+            return int(data.dts)
+        if last is None:
+            return int(data.pts or 0)
+        following = last.dts + max(1, last.duration)
+        if data.pts is None:
+            return following
+        return min(int(data.pts), following) if self._guessed[video] < _MOST_REORDERED else int(data.pts)
 
     def _picture_fits(self, data: av.Packet[Any], jumped: bool) -> bool:
         """Begins a run at a key frame behind a jump or of another size; pictures between jump and key do not fit."""

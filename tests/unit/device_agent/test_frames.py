@@ -77,17 +77,6 @@ def test_the_newest_picture_is_decoded_when_asked_for(tmp_path: Path) -> None:
     assert 0 < decoder.decoded <= 12, "only the group that goes on"
 
 
-def test_reordered_pictures_are_owed_until_they_come(tmp_path: Path) -> None:
-    decoder = Decoder()
-    coded = packets(numbered(tmp_path / "v.mkv", reordered=True))
-    assert not decoder.owes
-    if not decoder.take(coded[0]):
-        assert decoder.owes
-    for packet in coded[1:4]:
-        decoder.take(packet)
-    assert not decoder.owes
-
-
 def test_a_long_group_is_decoded_along_so_that_memory_is_bounded(tmp_path: Path) -> None:
     decoder = Decoder()
     for packet in packets(make_video(tmp_path / "v.mkv", seconds=70, gop=1000)):

@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_agent.weigh import PATROL_S, PacketGate
+from device_agent.weigh import BLIND_S, LONGEST_S, PATROL_S, PacketGate
 
 GROUP = 30
 
 
 def passes(sizes: list[int], *, fps: float = 10.0, group: int = GROUP) -> list[bool]:
     gate = PacketGate()
-    return [gate.weigh(size=size, key=number % group == 0, time=number / fps) for number, size in enumerate(sizes)]
+    return [
+        gate.weigh(size=size, key=number % group == 0, time=number / fps, quiet=True)
+        for number, size in enumerate(sizes)
+    ]
 
 
 def quiet(count: int, *, seed: int = 0, noise: float = 0.05) -> list[int]:
@@ -26,10 +29,10 @@ def quiet(count: int, *, seed: int = 0, noise: float = 0.05) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_quiet_stream_passes_little_but_the_patrol(seed: int) -> None:
-    passed = passes(quiet(18_000, seed=seed))[300:]
-    assert sum(passed) <= 0.02 * len(passed)
+    passed = passes(quiet(18_000, seed=seed))
+    assert sum(passed[300:]) <= 0.07 * 17_700
     key_passes = [number for number, went in enumerate(passed) if went and number % GROUP == 0]
-    assert len(key_passes) >= 17_700 / 10 / PATROL_S * 0.8
+    assert len(key_passes) == 18_000 // GROUP, "a group lasts longer than PATROL_S, so each key frame passes"
 
 
 @pytest.mark.parametrize("factor", [0.4, 2.5])
@@ -39,8 +42,8 @@ def test_a_change_passes_in_either_direction(factor: float) -> None:
     sizes[1_500:1_530] = [round(size * factor) for size in sizes[1_500:1_530]]
     passed = passes(sizes)
     assert all(passed[1_507:1_530])
-    assert any(passed[1_530:1_550]), "it stays awake for a moment"
-    assert not any(passed[1_700:1_790])
+    assert any(passed[1_531:1_550]), "it stays awake for a moment"
+    assert sum(passed[1_700:1_790]) <= 5
 
 
 def test_what_is_usual_after_a_key_frame_is_no_news() -> None:
@@ -52,14 +55,44 @@ def test_a_lasting_change_becomes_usual() -> None:
     sizes = quiet(2_000) + [3 * size for size in quiet(4_000, seed=1)]
     passed = passes(sizes)
     assert any(passed[2_000:2_050])
-    assert sum(passed[4_000:]) < 0.03 * 2_000
+    assert sum(passed[4_000:]) < 0.08 * 2_000
 
 
 def test_the_patrol_looks_though_nothing_changes() -> None:
     """The first rung alone never decides for longer than PATROL_S and one group that nothing happened."""
     times = [n / 10 for n, went in enumerate(passes([1000] * 6_000)) if went]
-    gaps = np.diff([0.0, *times, 600.0])
-    assert gaps.max() <= PATROL_S + GROUP / 10
+    assert np.diff([0.0, *times, 600.0]).max() <= PATROL_S + GROUP / 10
+    endless = [n / 10 for n, went in enumerate(passes([1000] * 6_000, group=10**6)) if went]
+    assert np.diff([0.0, *endless, 600.0]).max() <= LONGEST_S + 0.1
+
+
+def test_where_sizes_swing_by_themselves_the_rung_knows_that_it_is_blind() -> None:
+    times = [n / 10 for n, went in enumerate(passes(quiet(3_000, noise=1.2))) if went]
+    assert np.diff(times).max() <= BLIND_S + 0.2
+
+
+def test_only_quiet_pictures_teach_it_what_is_usual() -> None:
+    """A place that is busy from the start never becomes usual, however long it lasts."""
+    gate = PacketGate()
+    for number, size in enumerate(quiet(600)):
+        gate.weigh(size=size, key=number % GROUP == 0, time=number / 10, quiet=True)
+    busy = [3 * size for size in quiet(6_000, seed=1)]
+    passed = [
+        gate.weigh(size=size, key=number % GROUP == 0, time=60 + number / 10, quiet=False)
+        for number, size in enumerate(busy)
+    ]
+    assert sum(passed[20:]) > 0.95 * 5_980
+
+
+def test_pictures_that_are_shown_before_earlier_ones_have_a_usual_size_of_their_own() -> None:
+    """P and B pictures take turns; together their sizes would seem to swing."""
+    chance, gate, passed = np.random.default_rng(1), PacketGate(), []
+    for number in range(1_500):
+        forward = number % 3 == 0
+        size = round((3_000 if forward else 150) * float(np.exp(chance.normal(0, 0.05))))
+        time = (number + 2 if forward else number - 1) / 10
+        passed.append(gate.weigh(size=size, key=number % 300 == 0, time=time, quiet=True))
+    assert sum(passed[300:]) < 0.06 * 1_200
 
 
 def test_a_stream_of_key_frames_passes_whole() -> None:
@@ -82,4 +115,4 @@ def test_one_picture_a_second_needs_no_smoothing() -> None:
 def test_any_sizes_and_any_clock_are_taken(packets: list[tuple[int, bool, float]]) -> None:
     gate = PacketGate()
     for size, key, time in packets:
-        assert gate.weigh(size=size, key=key, time=time) in (True, False)
+        assert gate.weigh(size=size, key=key, time=time, quiet=size % 2 == 0) in (True, False)
