@@ -124,11 +124,13 @@ class BackFills:
         """Asks again and again while that brings something; whether nothing is missing any more."""
         while not stop.is_set():
             await self._caught_up(stop)
+            link.gap_since = None  # what is noted from here on may not be in what is read now
             before = await self._sequences.had(device_id)
             order = wanted(before)
             filled = await self._ask(device_id, order)
             await self._sequences.settle(device_id, filled.gone)
             if not filled.resent and not filled.gone:
+                link.top = max(link.top, order.after_sequence)
                 return True
             after = await self._arrivals(device_id, link, size(before) + len(filled.gone) + filled.resent, stop)
             if after <= size(before):
