@@ -82,6 +82,11 @@ class Reporter:
         """How many revisions wait."""
         return self._outbox.depth + len(self._held)
 
+    @property
+    def sequence(self) -> int:
+        """The number of the last revision stored."""
+        return self._outbox.sequence
+
     def close_left_open(self) -> None:
         """Closes the events of a process that was killed while they were open."""
         for event in self._outbox.left_open():
