@@ -24,7 +24,8 @@ from device_agent.background import HEIGHT, WIDTH, Background
 from device_agent.frames import Frame
 from device_agent.funnel import Funnel
 from device_agent.govern import Allowance
-from device_agent.track import Observation, Tracker, observe
+from device_agent.observe import Observation, observe
+from device_agent.track import Tracker
 from device_agent.view import Change, Resemblance, View
 from foveate.messages import Embedding
 from foveate.vision.boxes import Box
@@ -118,6 +119,8 @@ class Looker:
             self._detect(frame, change)
         else:
             self._tracker.age(frame.time)
+            if not change.roving:
+                self._tracker.stand(frame.time, (*change.regions, *change.resting))
         view = View(
             frame.time,
             frame.media_time,
@@ -193,7 +196,13 @@ class Looker:
         self._looks_since += 1
         with self._funnel.spending(rung.DETECTOR):
             observations = observe(found)
-            seen = self._tracker.update(frame.time, observations, media_time=frame.media_time)
+            seen = self._tracker.update(
+                frame.time,
+                observations,
+                media_time=frame.media_time,
+                image=frame.image,
+                regions=None if change.roving else change.regions,
+            )
             for track_id, observation in seen.items():
                 self._keep_crop(track_id, observation, frame.image)
         self._funnel.count(rung.DETECTOR, seen=1, passed=int(bool(self._tracker.followed)), cpu_seconds=cpu_seconds)

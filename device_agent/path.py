@@ -72,6 +72,7 @@ class Path:
     confirmed: bool = False
     lost: bool = False
     moved: bool = False
+    stood: float = -math.inf
 
     @property
     def last(self) -> Sighting:
@@ -107,6 +108,11 @@ class Path:
         soon = consecutive or time - self.sightings[0].time <= rules.confirm_within_s
         self.confirmed = self.confirmed or (self.strong_hits >= rules.confirm_hits and soon)
 
+    def stand(self, time: float, changed: Sequence[Box]) -> None:
+        """Nobody looked, but where it stands nothing changed: it is still there."""
+        if self.confirmed and not self.lost and not self.missed and not any(shared(self.last.box, b) for b in changed):
+            self.stood = max(self.stood, time)
+
     def miss(self, time: float) -> None:
         """A look did not find it."""
         self.missed += 1
@@ -137,9 +143,8 @@ class Path:
         """The track as it is told to others."""
         label = self.label
         total, votes = self.votes[label]
-        track = Track(
-            self.track_id, label, min(1.0, total / votes), self.sightings[0].time, self.last.time, tuple(self.sightings)
-        )
+        start, end = self.sightings[0].time, max(self.last.time, self.stood)
+        track = Track(self.track_id, label, min(1.0, total / votes), start, end, tuple(self.sightings))
         rivals = sorted(self.votes.items(), key=lambda item: (item[0] != label, -item[1][0]))[:_LABELS_KEPT]
         named = tuple(LabelScore(name, min(1.0, vote[0] / self.hits)) for name, vote in rivals)
         return Followed(track, named, self.media_start, self.moved)

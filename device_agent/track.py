@@ -83,6 +83,12 @@ class Tracker:
         alive = {path.track_id for path in self._paths if not path.lost}
         return {path.track_id: observations[index] for index, path in matched.items() if path.track_id in alive}
 
+    def stand(self, time: float, changed: Sequence[Box]) -> None:
+        """Takes in that nothing changed outside of `changed`, though nobody looked: what stands elsewhere is there."""
+        if time >= self._time:
+            for path in self._paths:
+                path.stand(time, changed)
+
     def age(self, time: float) -> None:
         """Forgets lost tracks that will not come back; ends no track, since nobody looked."""
         keep = self._rules.retake_s

@@ -2,7 +2,7 @@
 
 In: `View`s. Out: an event that starts with an object's first sighting and ends with its last one. What never moved
 makes no event, unless it is there when the scene begins; what has not moved for `static_s` is scenery until it moves
-again. It does not know how objects are followed. Next: `all.py`.
+again or is gone from a place that changed. It does not know how objects are followed. Next: `all.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from device_agent.observe import shared
 from device_agent.rules import ObjectRules
 from device_agent.triggers.pace import Finding, Pacer
 from device_agent.triggers.stay import Stay, place
@@ -26,6 +27,7 @@ _AT_START_S = 10.0  # and only this soon after the scene began
 _SOON_S = 5.0  # what begins to matter later than this after its first sighting has its event start then
 _MOST_SCENERY = 64
 _SAME_PLACE = 0.5
+_TAKEN = 0.3  # of its place has changed
 
 
 class ObjectTrigger:
@@ -52,9 +54,8 @@ class ObjectTrigger:
         if view.start or self._began is None:
             self._begin(view)
         current = {item.track.track_id: item for item in view.followed}
-        for key in [key for key in self._stays if key not in current]:
-            self._lose(self._stays.pop(key))
-        told = self.tick(view.time)
+        told = [event for key in list(self._stays) if key not in current for event in self._lose(key, view)]
+        told += self.tick(view.time)
         return told + [event for item in current.values() for event in self._follow(item, view)]
 
     def tick(self, time: float) -> list[Event]:
@@ -77,13 +78,31 @@ class ObjectTrigger:
             self._scenery.clear()
         self._began = view.time
 
-    def _lose(self, stay: Stay) -> None:
-        if stay.scenery:
-            self._scenery.append(stay.anchor)
+    def _lose(self, key: int, view: View) -> list[Event]:
+        stay = self._stays.pop(key)
         if stay.open:
             # Asked at once, for the looker forgets the pictures of what it lost.
             stay.better = self._meaning(stay.carrier)
             self._lost.append(stay)
+        elif stay.scenery and self._taken(stay, view):
+            return self._leave(stay, view)
+        elif stay.scenery:
+            self._scenery.append(stay.anchor)
+        return []
+
+    def _taken(self, stay: Stay, view: View) -> bool:
+        """Whether its place changed when it was lost, so that no mere miss of the detector explains it."""
+        rules, zones = self._rules, set(self._zones.under([stay.anchor]))
+        if (rules.labels and stay.track.label not in rules.labels) or (rules.zones and not zones & set(rules.zones)):
+            return False
+        changed = (*view.change.regions, *view.change.resting)
+        return any(shared(region, stay.anchor) >= _TAKEN * stay.anchor.area for region in changed)
+
+    def _leave(self, stay: Stay, view: View) -> list[Event]:
+        """Scenery that is gone: nobody saw it go, so the event is the moment at which it was there last."""
+        stay.since, stay.scenery, stay.open = stay.track.end, False, True
+        told = self._tell(stay, self._zones.under([stay.anchor]), view.time)
+        return told + self._close(stay, view.time, about="gone from where it stood")
 
     def _follow(self, item: Followed, view: View) -> list[Event]:
         stay = self._stays.get(item.track.track_id)

@@ -53,6 +53,7 @@ changes = st.builds(
     Change,
     st.sampled_from([0.0, 9.0]),
     st.lists(st.sampled_from(PLACES), max_size=2).map(tuple),
+    st.lists(st.sampled_from(PLACES), max_size=2).map(tuple),
     st.booleans(),
     st.booleans(),
     st.booleans(),

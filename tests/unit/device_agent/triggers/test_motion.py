@@ -66,7 +66,8 @@ def test_a_shift_of_light_does_not_cut_a_motion_in_two() -> None:
     trigger = triggers(ONLY)
     told: list[Event] = []
     for tick in range(10):
-        told += trigger.see(view(tick, change=moving() if tick % 2 == 0 else Change(40.0, light=True)))
+        shown = moving() if tick % 2 == 0 else Change(40.0, light=True)
+        told += trigger.see(view(tick * 0.4, change=shown))
     assert len(opened(told)) == 1
 
 

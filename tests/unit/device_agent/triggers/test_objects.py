@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from device_agent.rules import ObjectRules, Pace, TriggerRules, Zone
+from device_agent.view import Change
 from foveate.messages import Embedding, Event, TriggerKind
 from foveate.vision.boxes import Box
 from tests.unit.device_agent.fakes import START
@@ -93,6 +94,19 @@ def test_scenery_that_the_detector_loses_for_a_while_stays_scenery() -> None:
     for second in range(40, 60):
         told += trigger.see(view(second, followed(2, 40, second, label="truck", box=HERE)))
     assert len(opened(told)) == 1
+
+
+def test_scenery_that_is_taken_away_is_an_event_of_the_moment_it_was_there_last() -> None:
+    trigger = triggers(_only(static_s=10.0))
+    told: list[Event] = []
+    for second in range(60):
+        told += trigger.see(view(second, followed(1, 0, second, label="bottle", box=HERE)))
+    told += trigger.see(view(61, change=Change(0.0, resting=(HERE,))))
+    stood, taken = stories(told).values()
+    assert "scenery" in stood[-1].about
+    assert (taken[-1].start, taken[-1].end, taken[-1].open) == (START + 59, START + 59, False)
+    assert "gone" in taken[-1].about
+    assert trigger.see(view(62, followed(2, 62, 62, label="bottle", box=HERE))) != (), "what comes anew is no scenery"
 
 
 def test_a_passer_by_who_hides_half_of_a_parked_car_does_not_move_it() -> None:
