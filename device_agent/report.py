@@ -54,6 +54,13 @@ class Release:
             return replace(event, embedding=None)
         return event
 
+    def payload(self, stored: bytes) -> bytes | None:
+        """A stored revision as it may leave now; the policy may have become stricter since. MalformedMessage."""
+        if self._allowed(Representation.FACTS) and self._allowed(Representation.EMBEDDING):
+            return stored
+        event = self.released(event_of(parse(event_pb2.Event, stored)))
+        return None if event is None else event_to(event).SerializeToString()
+
     def _allowed(self, representation: Representation) -> bool:
         verdict = decide(self._policy, origin=self._origin, representation=representation, destination=self._edge)
         return verdict.allowed
@@ -149,7 +156,8 @@ class Reporter:
             for item in batch:
                 subject = subjects.event(self._sender.site_id, self._sender.device_id)
                 try:
-                    await bus.store(subject, item.payload, message_id=item.message_id)
+                    if (payload := self._release.payload(item.payload)) is not None:
+                        await bus.store(subject, payload, message_id=item.message_id)
                 except TryAgain:
                     raise
                 except Exception as error:
