@@ -55,7 +55,7 @@ def opened(path: Path, segment: Segment, *, quick: bool = False) -> Iterator[Inp
     with contextlib.ExitStack() as stack:
         if 0 < segment.size_bytes < path.stat().st_size:
             front = _Front(stack.enter_context(path.open("rb")), segment.size_bytes)
-            yield stack.enter_context(av.open(front, format="nut", container_options=options))
+            yield stack.enter_context(av.open(front, "r", format="nut", container_options=options))
         else:
             yield stack.enter_context(av.open(str(path), container_options=options))
 
@@ -72,7 +72,7 @@ def settled(path: Path) -> float | None:
         # One byte more, into which only a packet that is not whole reaches.
         with (
             path.open("rb") as file,
-            av.open(_Front(file, size, after=b"\0"), format="nut", container_options=_QUICK) as container,
+            av.open(_Front(file, size, after=b"\0"), "r", format="nut", container_options=_QUICK) as container,
         ):
             video = container.streams.video[0].index
             for data in container.demux():

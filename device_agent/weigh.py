@@ -26,7 +26,7 @@ _TRUST = 0.25  # spread of the logarithm of quiet sizes, above which they say li
 _SMOOTH_S = 0.4
 _DEVIATIONS = 4.0
 _SPREAD = (0.015, 0.7)  # of the logarithm
-_RATE, _SPREAD_RATE = 0.08, 0.03
+_RATE, _OFFSET_RATE, _SPREAD_RATE = 0.08, 0.05, 0.03
 _LEARNING = 6  # pictures of a kind before their sizes mean anything
 _HUBER = 3.0  # an outlier moves the baseline no more than this many spreads would
 _HOLD_S = 2.0  # after a deviation, so that the next rung sees how it goes on
@@ -38,41 +38,58 @@ _BREAK_S = 600.0
 
 
 @dataclass(slots=True)
-class _Baseline:
-    """The level and spread that log sizes of one kind of picture have while nothing happens."""
+class _Kind:
+    """Pictures of one kind: how far their log sizes lie from the stream's level, and how much they scatter about that."""
 
-    level: float = 0.0
+    offset: float = 0.0
     spread: float = 0.2
-    smoothed: float = 0.0
     seen: int = 0
 
-    def deviation(self, value: float, share: float) -> float:
-        """Spreads between the smoothed value and the level; 0 while too little is known."""
-        self.smoothed = value if self.seen == 0 else self.smoothed + share * (value - self.smoothed)
-        return abs(self.smoothed - self.level) / self._held_spread if self.seen >= _LEARNING else 0.0
-
-    def learn(self) -> None:
-        """Takes the last smoothed value for a quiet one."""
-        if self.seen == 0:
-            self.level = self.smoothed
-        self.seen += 1
-        early = 1.0 / self.seen if self.seen <= _LEARNING else 0.0
-        off = self.smoothed - self.level
-        most = math.inf if early else _HUBER * self._held_spread
-        self.level += max(_RATE, early) * min(max(off, -most), most)
-        # 1.25: from mean absolute to standard deviation.
-        self.spread += max(_SPREAD_RATE, early) * (1.25 * min(abs(off), most) - self.spread)
-
     @property
-    def _held_spread(self) -> float:
+    def held_spread(self) -> float:
+        """The spread within what is believed."""
         return min(max(self.spread, _SPREAD[0]), _SPREAD[1])
 
 
-class PacketGate:
-    """Smoothed log size against what is usual when nothing happens, apart for each kind of picture."""
+class _Usual:
+    """What log sizes are while nothing happens: a level that follows light and noise, and each kind's own offset."""
 
     def __init__(self) -> None:
-        self._baselines = [_Baseline() for _ in range(_BETWEEN + 1)]
+        self.kinds = [_Kind() for _ in range(_BETWEEN + 1)]
+        self._level: float | None = None
+        self._smoothed = self._off = 0.0
+
+    def deviation(self, value: float, *, kind: int, share: float) -> float:
+        """Spreads between the smoothed value and what is usual; 0 while too little is known."""
+        known = self.kinds[kind]
+        if self._level is None:
+            self._level = value
+        off = value - self._level - known.offset
+        self._smoothed += share * (off - self._smoothed)
+        self._off = off if kind < _REFRESH else self._smoothed
+        return abs(self._off) / known.held_spread if known.seen >= _LEARNING else 0.0
+
+    def learn(self, *, kind: int) -> None:
+        """Takes the last value for a quiet one."""
+        assert self._level is not None
+        known, off = self.kinds[kind], self._off
+        known.seen += 1
+        early = 1.0 / known.seen if known.seen <= _LEARNING else 0.0
+        most = math.inf if early else _HUBER * known.held_spread
+        held = min(max(off, -most), most)
+        if kind >= _REFRESH:
+            self._level += _RATE * held
+            self._smoothed -= _RATE * held
+        known.offset += max(_OFFSET_RATE, early) * held
+        # 1.25: from mean absolute to standard deviation.
+        known.spread += max(_SPREAD_RATE, early) * (1.25 * abs(held) - known.spread)
+
+
+class PacketGate:
+    """Smoothed log size against what is usual when nothing happens."""
+
+    def __init__(self) -> None:
+        self._usual = _Usual()
         self._place = 0
         self._keys_only = 0
         self._latest = self._before = -math.inf
@@ -90,15 +107,14 @@ class PacketGate:
         self._keys_only = self._keys_only + 1 if key else -(10**9)
         if self._keys_only >= _ALL_KEYS:
             return True
-        place = self._kind(key, time)
-        share = min(1.0, passed / _SMOOTH_S) if place >= _REFRESH and passed > 0.0 else 1.0
-        baseline = self._baselines[place]
-        if baseline.deviation(math.log(max(size, 1)), share) > _DEVIATIONS:
+        kind = self._kind(key, time)
+        share = min(1.0, passed / _SMOOTH_S) if passed > 0.0 else 1.0
+        if self._usual.deviation(math.log(max(size, 1)), kind=kind, share=share) > _DEVIATIONS:
             self._awake_until, self._awake_packets = time + _HOLD_S, _HOLD_PACKETS
         elif time > self._awake_until:
             self._awake_packets -= 1
         if quiet:
-            baseline.learn()
+            self._usual.learn(kind=kind)
         return self._awake_packets > 0 or self._patrol(key, time)
 
     def _kind(self, key: bool, time: float) -> int:
@@ -112,7 +128,7 @@ class PacketGate:
 
     def _patrol(self, key: bool, time: float) -> bool:
         waited = time - self._patrolled
-        usual = self._baselines[_REFRESH]
+        usual = self._usual.kinds[_REFRESH]
         blind = usual.seen < _LEARNING or usual.spread > _TRUST
         due = waited < 0.0 or waited >= (BLIND_S if blind else PATROL_S if key else LONGEST_S)
         if due:

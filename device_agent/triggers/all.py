@@ -189,7 +189,8 @@ class Triggers:
 
     def _published(self, told: list[Event]) -> tuple[Event, ...]:
         self._publish()
-        return tuple(sorted(told, key=lambda event: event.open))
+        over = {event.event_id for event in told if not event.open}
+        return tuple(sorted(told, key=lambda event: event.event_id not in over))
 
     def _publish(self) -> None:
         self.open_events = tuple(event for trigger in self._all for event in trigger.pacer.open_events)

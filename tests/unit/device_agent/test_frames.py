@@ -38,7 +38,7 @@ def packets(path: Path) -> list[Packet]:
 
 
 def number_of(frame: Frame) -> int:
-    return round(float(frame.grey(width=8, height=6).mean()) / 4)
+    return round((float(frame.grey(width=8, height=6).mean()) - 16) * 255 / 219 / 4)
 
 
 @pytest.mark.parametrize("reordered", [False, True])

@@ -113,7 +113,8 @@ class _World:
             items.append(followed(key, first, self.now, label=label, box=box, moved=moved))
         sights = tuple(_sight(seed) for seed in seen)
         told = self.triggers.see(view(self.now, *items, change=change, resemblances=sights, start=start))
-        assert [event.open for event in told] == sorted(event.open for event in told)
+        over = {event.event_id for event in told if not event.open}
+        assert [event.event_id in over for event in told] == sorted(event.event_id in over for event in told)[::-1]
         return told
 
 
