@@ -84,9 +84,10 @@ def _best_first(pairs: Iterable[_Pair]) -> dict[int, Path]:
 
 def _renamed(path: Path, label: str, thing: Thing, time: float, rules: Rules) -> bool:
     """Whether the detector may have called the very same thing by another name."""
+    if not kin(label, thing.seen.label):
+        return False
     box = thing.seen.box
-    overlap = max(path.expected(time).iou(box), path.last.box.iou(box))
-    return kin(label, thing.seen.label) and overlap >= rules.overlap_across_labels
+    return max(path.expected(time).iou(box), path.last.box.iou(box)) >= rules.overlap_across_labels
 
 
 def _cost(path: Path, thing: Thing, time: float) -> float | None:
