@@ -2,8 +2,8 @@
 
 In: a folder with `car-detection.mp4`, `bottle-detection.mp4`, `pets09-s2l1.avi`, `pets09-s2l1.gt.txt` and `events.json`
 (spans in seconds, read by eye). Out: recall and precision of events by one-to-one matching, start error, and the
-tracking table; peers in the same run: `dvr-scan`, the same detector and tracker on every frame, ByteTrack, OC-SORT,
-motpy. No threshold is set per clip; only which labels count differs, as stated for each. Needs the extra `bench`.
+tracking table; peers in the same run: `dvr-scan`, the same detector and tracker on every frame, ByteTrack, OC-SORT.
+No threshold is set per clip; only which labels count differs, as stated for each. Needs the extra `bench`.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def run(folder: Path, *, detector: Detector) -> dict[str, Any]:
             systems[name] = lambda path, _clip, options=options: dvr_scan(path, program, options)
     events = [_events(clip, folder / clip.name, systems) for clip in clips(folder)]
     tracking: list[dict[str, Any]] = []
-    if all(find_spec(name) for name in ("trackeval", "trackers", "motpy")):
+    if all(find_spec(name) for name in ("trackeval", "trackers")):
         tracking = tracking_table(folder / NEEDED[2], folder / NEEDED[3], detector=detector, fps=10.0)
     else:
         left_out.append("tracking")

@@ -1,8 +1,8 @@
 """Follows people in known footage with several trackers at once, and scores them: HOTA, MOTA and IDF1 by TrackEval.
 
 In: a clip with the boxes of its people. Out: one row for each tracker and rate, all fed with the very same
-observations: the device's own, and as peers ByteTrack and OC-SORT of `trackers` and `motpy`, all permissive, as they
-ship. A track counts from the look that confirms it. Next: `events.py`.
+observations: the device's own, and as peers ByteTrack and OC-SORT of `trackers` (Apache-2.0), as they ship. A track
+counts from the look that confirms it. Next: `events.py`.
 """
 
 from __future__ import annotations
@@ -60,18 +60,32 @@ class Run:
 
 
 def tracking_table(video: Path, truth: Path, *, detector: Detector, fps: float) -> list[dict[str, Any]]:
-    """Every tracker on every frame, on what a device looks at when awake (5 FPS), and at 1 FPS."""
-    rates = [(max(1, round(fps / rate)), rate) for rate in (fps, 5.0, 1.0)]
-    runs = [(step, Run(name, rate, made(rate))) for step, rate in rates for name, made in TRACKERS.items()]
+    """Every tracker on every frame, on what a device looks at when awake (5 FPS), and at 1 FPS.
+
+    At a lower rate it matters which frames are looked at: each row is the mean over all beginnings.
+    """
+    steps = {max(1, round(fps / rate)) for rate in (fps, 5.0, 1.0)}
+    runs = {
+        (step, name): [Run(name, fps / step, made(fps / step)) for _ in range(step)]
+        for step in sorted(steps)
+        for name, made in TRACKERS.items()
+    }
     people: dict[int, dict[int, Box]] | None = None
     for number, picture in enumerate(pictures(video)):
         if people is None:
             people = read_truth(truth, width=picture.shape[1], height=picture.shape[0])
         things = observe(detector.detect(picture))
-        for step, run in runs:
-            if number % step == 0:
-                run.look(number / fps, things, picture, truth=people.get(number, {}))
-    return [run.row() for _, run in runs]
+        for (step, _), begun in runs.items():
+            begun[number % step].look(number / fps, things, picture, truth=people.get(number, {}))
+    return [_mean([run.row() for run in begun]) for begun in runs.values()]
+
+
+def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of all figures; names and rates are the same in all rows."""
+    return {
+        name: value if isinstance(value, str) else round(sum(row[name] for row in rows) / len(rows), 3)
+        for name, value in rows[0].items()
+    }
 
 
 def pictures(video: Path) -> Iterator[Picture]:
@@ -165,28 +179,11 @@ def oc_sort(fps: float) -> Follow:
     return _following(OCSORTTracker(frame_rate=fps, high_conf_det_threshold=PERSON_THRESHOLD))
 
 
-def mot_py(fps: float) -> Follow:
-    """motpy's Kalman tracker on what the detector is said to report; a track counts from its second look."""
-    import motpy
-
-    tracker = motpy.MultiObjectTracker(dt=1 / fps)
-    numbers: dict[str, int] = {}
-
-    def follow(_at: float, things: Sequence[Observation], _picture: Picture) -> People:
-        people = _people(things, least=PERSON_THRESHOLD)
-        tracker.step([motpy.Detection(box=np.array(_corners(item.box)), score=item.score) for item in people])
-        seen = tracker.active_tracks(min_steps_alive=2)
-        return {numbers.setdefault(item.id, len(numbers)): _box(item.box) for item in seen}
-
-    return follow
-
-
 TRACKERS: dict[str, Callable[[float], Follow]] = {
     "foveate": device,
     "foveate, motion only": lambda fps: device(fps, looks=False),
     "ByteTrack": byte_track,
     "OC-SORT": oc_sort,
-    "motpy": mot_py,
 }
 
 
@@ -195,7 +192,7 @@ def _following(tracker: Any) -> Follow:  # noqa: ANN401  (`trackers` has no publ
     from supervision import Detections
 
     def follow(_at: float, things: Sequence[Observation], _picture: Picture) -> People:
-        people = _people(things, least=_LEAST)
+        people = _people(things)
         seen = tracker.update(
             Detections(
                 np.array([_corners(item.box) for item in people], np.float32).reshape(-1, 4),
@@ -209,8 +206,8 @@ def _following(tracker: Any) -> Follow:  # noqa: ANN401  (`trackers` has no publ
     return follow
 
 
-def _people(things: Sequence[Observation], *, least: float) -> list[Observation]:
-    return [item for item in things if item.label == "person" and item.score >= least]
+def _people(things: Sequence[Observation]) -> list[Observation]:
+    return [item for item in things if item.label == "person" and item.score >= _LEAST]
 
 
 def _corners(box: Box) -> tuple[float, float, float, float]:
