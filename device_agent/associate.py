@@ -99,7 +99,7 @@ def _cost(path: Path, thing: Thing, time: float) -> float | None:
     stayed = not path.lost and before.iou(box) >= _STAYED
     if stayed:
         off = min(off, _STOPPED)
-    if off > _SIGMAS**2 or shape < _LEAST_SHAPE:
+    if off > _SIGMAS**2 or shape < _LEAST_SHAPE or (path.fixed and not stayed):
         return None
     likeness = path.memory.alike(thing.look)
     # By then it may have been anywhere, and others too: only what it looks like tells.

@@ -201,7 +201,7 @@ class Looker:
                 observations,
                 media_time=frame.media_time,
                 image=frame.image,
-                regions=None if change.roving else change.regions,
+                regions=None if change.roving else (*change.regions, *change.resting),
             )
             for track_id, observation in seen.items():
                 self._keep_crop(track_id, observation, frame.image)

@@ -73,6 +73,7 @@ class Path:
     lost: bool = False
     moved: bool = False
     stood: float = -math.inf
+    fixed: bool = False  # nothing changed where it stands, so it can be nowhere else
 
     @property
     def last(self) -> Sighting:
@@ -107,6 +108,10 @@ class Path:
         self._remember(Sighting(time, seen.label, seen.score, seen.box), rules.most_sightings)
         soon = consecutive or time - self.sightings[0].time <= rules.confirm_within_s
         self.confirmed = self.confirmed or (self.strong_hits >= rules.confirm_hits and soon)
+
+    def touch(self, regions: Sequence[Box] | None) -> None:
+        """Takes note of where the picture changed before the look is told; None when nobody knows."""
+        self.fixed = regions is not None and not any(shared(self.last.box, region) for region in regions)
 
     def stand(self, time: float, changed: Sequence[Box]) -> None:
         """Nobody looked, but where it stands nothing changed: it is still there."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from device_agent.appearance import look_of
 from device_agent.associate import Thing, associate
 from device_agent.course import Course
-from device_agent.observe import Observation, observe
+from device_agent.observe import Observation, observe, shared
 from device_agent.path import Path, Rules
 from device_agent.view import Followed
 from foveate.vision.boxes import Box
@@ -21,6 +21,7 @@ from foveate.vision.detect import Picture
 
 __all__ = ["Observation", "Rules", "Tracker", "observe"]
 
+_HIDDEN = 0.25  # of a box; from .1 to .4 it matters little
 _EVERYWHERE = (Box(0.0, 0.0, 1.0, 1.0),)
 
 
@@ -66,7 +67,9 @@ class Tracker:
             self.reset()
         self._time = time
         self.age(time)
-        things = [self._thing(seen, image) for seen in observations]
+        for path in self._paths:
+            path.touch(regions)
+        things = self._things(observations, image)
         matched = associate(self._paths, things, time=time, rules=self._rules)
         for index, thing in enumerate(things):
             if index in matched:
@@ -113,11 +116,16 @@ class Tracker:
         for path in weakest[: max(0, len(paths) - most)]:
             self._paths.remove(path)
 
-    def _thing(self, seen: Observation, image: Picture | None) -> Thing:
-        threshold = self._rules.threshold(seen.label)
-        worth = seen.score >= threshold * self._rules.weak_share
-        look = look_of(image, seen.box) if worth and image is not None else None
-        return Thing(seen, look, strong=seen.score >= threshold, worth=worth)
+    def _things(self, observations: Sequence[Observation], image: Picture | None) -> list[Thing]:
+        """What each observation may be used for, and how it looks where nothing else stands in its box."""
+        things = []
+        least = [self._rules.threshold(seen.label) * self._rules.weak_share for seen in observations]
+        worth = [seen for seen, floor in zip(observations, least, strict=True) if seen.score >= floor]
+        for seen, floor in zip(observations, least, strict=True):
+            counts = seen.score >= floor
+            look = look_of(image, seen.box) if counts and image is not None and _alone(seen, worth) else None
+            things.append(Thing(seen, look, strong=seen.score >= self._rules.threshold(seen.label), worth=counts))
+        return things
 
     def _begin(self, time: float, thing: Thing, media_time: float | None) -> Path:
         self._made += 1
@@ -125,3 +133,9 @@ class Tracker:
         path.add(time, thing.seen, self._rules, look=thing.look)
         self._paths.append(path)
         return path
+
+
+def _alone(seen: Observation, others: Sequence[Observation]) -> bool:
+    """Whether no other thing covers much of it: its colours would be the other's."""
+    most = _HIDDEN * seen.box.area
+    return not any(other is not seen and shared(seen.box, other.box) > most for other in others)

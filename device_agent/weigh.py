@@ -39,7 +39,7 @@ _BREAK_S = 600.0
 
 @dataclass(slots=True)
 class _Kind:
-    """Pictures of one kind: how far their log sizes lie from the stream's level, and how much they scatter about that."""
+    """Pictures of one kind: how far their log sizes lie from the stream's level, and how they scatter about that."""
 
     offset: float = 0.0
     spread: float = 0.2

@@ -27,6 +27,7 @@ _AT_START_S = 10.0  # and only this soon after the scene began
 _SOON_S = 5.0  # what begins to matter later than this after its first sighting has its event start then
 _MOST_SCENERY = 64
 _SAME_PLACE = 0.5
+_GONE = "gone from where it stood"
 _TAKEN = 0.3  # of its place has changed
 
 
@@ -99,10 +100,11 @@ class ObjectTrigger:
         return any(shared(region, stay.anchor) >= _TAKEN * stay.anchor.area for region in changed)
 
     def _leave(self, stay: Stay, view: View) -> list[Event]:
-        """Scenery that is gone: nobody saw it go, so the event is the moment at which it was there last."""
-        stay.since, stay.scenery, stay.open = stay.track.end, False, True
-        told = self._tell(stay, self._zones.under([stay.anchor]), view.time)
-        return told + self._close(stay, view.time, about="gone from where it stood")
+        """Scenery that is gone: nobody saw it go, so the event lasts from its last moment until it is missed."""
+        stay.since = stay.track.end
+        found = replace(self._found(stay, self._zones.under([stay.anchor])), about=_GONE, end=view.time)
+        told = self.pacer.tell(stay, found, now=view.time, meaning=lambda: self._meaning(stay.carrier))
+        return told + self.pacer.close(stay, now=view.time, found=found)
 
     def _follow(self, item: Followed, view: View) -> list[Event]:
         stay = self._stays.get(item.track.track_id)

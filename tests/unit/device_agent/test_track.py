@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_agent.track import Rules, Tracker, observe
+from device_agent.track import Observation, Rules, Tracker, observe
+from foveate.messages import LabelScore
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detection, Picture
 from tests.unit.device_agent.fakes import detection
@@ -178,6 +179,21 @@ def test_another_person_or_one_who_comes_too_late_is_new(colour: tuple[int, int,
     assert set(tracker.update(after, things, image=_painted((0.2, colour), (0.3, colour)))) == {2}
 
 
+def test_who_stands_before_it_does_not_change_how_a_person_is_remembered() -> None:
+    red, blue, tracker = (200, 20, 20), (20, 20, 200), Tracker()
+    person = detection("person", 0.7, left=0.2, top=0.4, size=0.2)
+    before = detection("person", 0.8, left=0.28, top=0.4, size=0.2)
+    alone, hidden = _painted((0.2, red), (0.3, red)), _painted((0.2, red), (0.28, blue), (0.38, blue))
+    for tick in range(30):
+        covered = tick >= 5
+        things = observe([person, before] if covered else [person])
+        tracker.update(tick * 0.2, things, image=hidden if covered else alone)
+    for tick in range(30, 39):
+        tracker.update(tick * 0.2, (), image=_painted())
+    assert tracker.tentative == {1, 2}
+    assert set(tracker.update(7.8, observe([person]), image=alone)) == {1}
+
+
 def test_what_stands_where_nothing_changed_has_not_moved() -> None:
     tracker = Tracker()
     elsewhere = Box(0.8, 0.8, 0.1, 0.1)
@@ -319,3 +335,30 @@ def test_any_looks_in_any_order_are_borne_by_bounded_memory(
             assert len(item.track.sightings) <= 5
             assert begun.setdefault(item.track.track_id, item.track.start) == item.track.start
         now = time
+
+
+def test_where_nothing_changed_the_same_thing_still_stands() -> None:
+    """Bottles on a shelf look alike; after minutes without a look each must still be itself."""
+    tracker, places = Tracker(), [Box(left, 0.3, 0.1, 0.5) for left in (0.1, 0.45, 0.8)]
+    shelf = [Observation(place, "bottle", 0.6, (LabelScore("bottle", 0.6),)) for place in places]
+    for look in range(3):
+        tracker.update(look * 0.2, shelf, regions=())
+    before = {item.track.track_id: item.track.sightings[-1].box for item in tracker.followed}
+    tracker.update(300.0, shelf[1:], regions=())
+    tracker.update(600.0, shelf, regions=())
+    tracker.update(900.0, shelf, regions=())
+    after = {item.track.track_id: item.track.sightings[-1].box for item in tracker.followed}
+    assert after == before
+    assert not any(item.moved for item in tracker.followed)
+
+
+def test_what_nobody_disturbs_is_still_there_though_nobody_looks() -> None:
+    tracker = Tracker()
+    shelf = [Observation(Box(0.1, 0.3, 0.1, 0.5), "bottle", 0.6, (LabelScore("bottle", 0.6),))]
+    for look in range(3):
+        tracker.update(look * 0.2, shelf, regions=())
+    tracker.stand(60.0, (Box(0.5, 0.5, 0.2, 0.2),))
+    assert tracker.followed[0].track.end == 60.0
+    tracker.stand(120.0, (Box(0.0, 0.0, 0.4, 0.9),))
+    assert tracker.followed[0].track.end == 60.0, "somebody stands before it: nobody knows"
+    assert tracker.followed[0].track.sightings[-1].time == 0.4, "it was not seen then, and no sighting says so"

@@ -96,7 +96,7 @@ def test_scenery_that_the_detector_loses_for_a_while_stays_scenery() -> None:
     assert len(opened(told)) == 1
 
 
-def test_scenery_that_is_taken_away_is_an_event_of_the_moment_it_was_there_last() -> None:
+def test_scenery_that_is_taken_away_is_an_event_until_it_is_missed() -> None:
     trigger = triggers(_only(static_s=10.0))
     told: list[Event] = []
     for second in range(60):
@@ -104,7 +104,7 @@ def test_scenery_that_is_taken_away_is_an_event_of_the_moment_it_was_there_last(
     told += trigger.see(view(61, change=Change(0.0, resting=(HERE,))))
     stood, taken = stories(told).values()
     assert "scenery" in stood[-1].about
-    assert (taken[-1].start, taken[-1].end, taken[-1].open) == (START + 59, START + 59, False)
+    assert (taken[-1].start, taken[-1].end, taken[-1].open) == (START + 59, START + 61, False)
     assert "gone" in taken[-1].about
     assert trigger.see(view(62, followed(2, 62, 62, label="bottle", box=HERE))) != (), "what comes anew is no scenery"
 
