@@ -67,6 +67,8 @@ class Tracker:
             self.reset()
         self._time = time
         self.age(time)
+        for path in self._paths:
+            path.touch(regions)
         things = self._things(observations, image)
         matched = associate(self._paths, things, time=time, rules=self._rules)
         for index, thing in enumerate(things):

@@ -194,21 +194,6 @@ def test_who_stands_before_it_does_not_change_how_a_person_is_remembered() -> No
     assert set(tracker.update(7.8, observe([person]), image=alone)) == {1}
 
 
-def test_who_stands_before_it_does_not_change_how_a_person_is_remembered() -> None:
-    red, blue, tracker = (200, 20, 20), (20, 20, 200), Tracker()
-    person = detection("person", 0.7, left=0.2, top=0.4, size=0.2)
-    before = detection("person", 0.8, left=0.28, top=0.4, size=0.2)
-    alone, hidden = _painted((0.2, red), (0.3, red)), _painted((0.2, red), (0.28, blue), (0.38, blue))
-    for tick in range(30):
-        covered = tick >= 5
-        things = observe([person, before] if covered else [person])
-        tracker.update(tick * 0.2, things, image=hidden if covered else alone)
-    for tick in range(30, 39):
-        tracker.update(tick * 0.2, (), image=_painted())
-    assert tracker.tentative == {1, 2}
-    assert set(tracker.update(7.8, observe([person]), image=alone)) == {1}
-
-
 def test_what_stands_where_nothing_changed_has_not_moved() -> None:
     tracker = Tracker()
     elsewhere = Box(0.8, 0.8, 0.1, 0.1)
