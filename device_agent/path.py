@@ -110,8 +110,12 @@ class Path:
         self.confirmed = self.confirmed or (self.strong_hits >= rules.confirm_hits and soon)
 
     def touch(self, regions: Sequence[Box] | None) -> None:
-        """Takes note of where the picture changed before the look is told; None when nobody knows."""
-        self.fixed = regions is not None and not any(shared(self.last.box, region) for region in regions)
+        """Takes note of where the picture changed before the look is told; None when nobody knows.
+
+        Of what has moved before, the last place says little: regions lag behind whoever walks.
+        """
+        touched = regions is None or any(shared(self.last.box, region) for region in regions)
+        self.fixed = not self.moved and not touched
 
     def stand(self, time: float, changed: Sequence[Box]) -> None:
         """Nobody looked, but where it stands nothing changed: it is still there."""
