@@ -62,11 +62,12 @@ class Background:
             self._begin(grey, time)
             return Change(math.inf, cut=True)
         passed, self._time = time - self._time, time
-        tolerance = _MARGIN + _DEVIATIONS * self._spread + (_LIGHT_RELATIVE if light else _RELATIVE) * self._mean
+        relative = _LIGHT_RELATIVE if light else _RELATIVE
+        tolerance = _MARGIN + _DEVIATIONS * self._spread + relative * np.maximum(self._mean, 0.0)
         off = np.abs(grey - self._mean)
         hit = off > tolerance
         stirred = np.abs(grey - self._before) > tolerance
-        self._before = grey
+        self._before = grey.copy()
         if self._roves(hit, stirred, time):
             self._mean = grey.copy()
             return Change(float((off / tolerance).mean()), light=light, roving=True)
@@ -84,7 +85,7 @@ class Background:
         self._mean = None
 
     def _begin(self, grey: Grey, time: float) -> None:
-        self._mean, self._before, self._time = grey.copy(), grey, time
+        self._mean, self._before, self._time = grey.copy(), grey.copy(), time
         self._spread.fill(2.0)
         self._rest_since.fill(time)
         self._rest_looks.fill(0)
@@ -93,9 +94,11 @@ class Background:
     def _relight(self, grey: Grey) -> bool:
         """Brings background and last picture to this one's exposure; returns whether it stepped."""
         assert self._mean is not None
-        gain, offset = exposure(self._mean, grey, self._spread)
-        np.clip(gain * self._mean + offset, 0.0, 255.0, out=self._mean)
-        self._before = np.clip(gain * self._before + offset, 0.0, 255.0)
+        # Every fourth cell tells the light as well as all of them.
+        gain, offset = exposure(self._mean[::2, ::2], grey[::2, ::2], self._spread[::2, ::2])
+        for shown in (self._mean, self._before):
+            shown *= gain
+            shown += offset
         self._spread = np.clip(self._spread * min(max(gain, 0.8), 1.25), *_SPREAD)
         return abs(gain - 1.0) > _LIGHT_STEP[0] or abs(offset) > _LIGHT_STEP[1]
 
@@ -124,9 +127,10 @@ class Background:
         assert self._mean is not None
         self._rest_since[stirred | ~hit] = time
         self._rest_looks = np.where(stirred | ~hit, 0, self._rest_looks + 1)
+        if not self._rest_looks.max() >= _ABSORB_LOOKS:
+            return
         rested = hit & (time - self._rest_since >= _ABSORB_S) & (self._rest_looks >= _ABSORB_LOOKS)
-        if rested.any():
-            self._mean[rested] = grey[rested]
+        self._mean[rested] = grey[rested]
 
 
 def exposure(background: Grey, grey: Grey, spread: Grey) -> tuple[float, float]:
@@ -135,21 +139,24 @@ def exposure(background: Grey, grey: Grey, spread: Grey) -> tuple[float, float]:
     Starts from the ratio of medians and drops what lies outside three medians of the residual, twice, so that an
     object that covers less than half of the picture does not count.
     """
-    gain = float(np.clip((np.median(grey) + 1.0) / (np.median(background) + 1.0), 0.2, 5.0))
-    offset = 0.0
     usable = (grey < 250.0) & (grey > 4.0)
-    for _ in range(3):
-        rest = np.abs(grey - gain * background - offset)
-        agreed = usable & (rest <= 3.0 * np.median(rest) + spread)
-        if agreed.sum() < 0.2 * grey.size:
+    one, two, noise = background[usable], grey[usable], spread[usable]
+    gain, offset = 1.0, 0.0
+    if one.size < 0.2 * grey.size:
+        return gain, offset
+    gain = float(np.clip((np.median(two) + 1.0) / (np.median(one) + 1.0), 0.2, 5.0))
+    for _ in range(2):
+        rest = np.abs(two - gain * one - offset)
+        agreed = rest <= 3.0 * np.median(rest) + noise
+        was, now = one[agreed], two[agreed]
+        if was.size < 0.2 * grey.size:
             break
-        one, two = background[agreed], grey[agreed]
-        varied = float(one.var())
+        middle, level = was.mean(), now.mean()
+        varied = float(np.square(was - middle).mean())
         if varied < 4.0:
-            gain, offset = 1.0, float(np.median(two - one))
-            break
-        gain = float(np.clip(((one - one.mean()) * (two - two.mean())).mean() / varied, 0.2, 5.0))
-        offset = float(two.mean() - gain * one.mean())
+            return 1.0, float(np.median(now - was))
+        gain = float(np.clip(((was - middle) * (now - level)).mean() / varied, 0.2, 5.0))
+        offset = float(level - gain * middle)
     return gain, offset
 
 

@@ -60,8 +60,15 @@ class Ladder:
     def _weighed(self, packet: Packet) -> bool:
         view = self._looker.view
         quiet = view is not None and not view.moving
-        passed = self._gate.weigh(size=packet.data.size, key=packet.key, time=packet.time, quiet=quiet)
-        return passed or packet.streams.decoder.name in _BLIND
+        decoder = packet.streams.decoder
+        passed = self._gate.weigh(
+            size=packet.data.size,
+            pixels=decoder.width * decoder.height,
+            key=packet.key,
+            time=packet.time,
+            quiet=quiet,
+        )
+        return passed or decoder.name in _BLIND
 
     def _is_due(self, frame: Frame, *, late: bool) -> bool:
         if abs(frame.time - self._due) > _JUMP_S:  # the first one, or the timeline jumped

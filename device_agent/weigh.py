@@ -3,9 +3,9 @@
 In: size, kind and time of each coded picture, and whether the pictures last looked at were quiet. Out: whether the
 size deviates from what this camera sends when nothing happens, in either direction: a car adds detail, but a bright
 one also darkens the exposure and makes packets smaller. Usual sizes prove nothing, so a key frame passes every
-`PATROL_S` whatever they say; and where sizes swing by themselves, as rate control makes them, this rung knows that it
-is blind and lets a picture pass every `BLIND_S`. Streams of key frames only (MJPEG, raw pictures) carry no such news
-and pass whole. Next: `frames.py`, which decodes what passed.
+`PATROL_S` whatever they say; and where sizes swing by themselves, as rate control makes them, or noise fills them, this
+rung knows that it is blind and lets a picture pass every `BLIND_S`. Streams of key frames only (MJPEG, raw pictures)
+carry no such news and pass whole. Next: `frames.py`, which decodes what passed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ BLIND_S = 0.9
 LONGEST_S = 60.0
 """The same for groups of pictures that go on and on."""
 
+_NOISY = 0.15  # bits a pixel of a quiet picture: more is noise, in which an event does not stand out
 _TRUST = 0.25  # spread of the logarithm of quiet sizes, above which they say little
 _SMOOTH_S = 0.4
 _DEVIATIONS = 4.0
@@ -58,6 +59,17 @@ class _Usual:
         self.kinds = [_Kind() for _ in range(_BETWEEN + 1)]
         self._level: float | None = None
         self._smoothed = self._off = 0.0
+
+    @property
+    def swings(self) -> bool:
+        """Whether quiet sizes scatter so much, or are known so little, that they say nothing."""
+        steady = self.kinds[_REFRESH]
+        return steady.seen < _LEARNING or steady.spread > _TRUST
+
+    @property
+    def bytes(self) -> float:
+        """The usual size of a quiet picture that is no key frame."""
+        return 0.0 if self._level is None else math.exp(self._level + self.kinds[_REFRESH].offset)
 
     def deviation(self, value: float, *, kind: int, share: float) -> float:
         """Spreads between the smoothed value and what is usual; 0 while too little is known."""
@@ -96,10 +108,11 @@ class PacketGate:
         self._awake_until, self._awake_packets = -math.inf, 0
         self._patrolled = -math.inf
 
-    def weigh(self, *, size: int, key: bool, time: float, quiet: bool) -> bool:
+    def weigh(self, *, size: int, pixels: int, key: bool, time: float, quiet: bool) -> bool:
         """Whether the picture in this packet (bytes; Unix seconds of its presentation) is worth decoding.
 
-        `quiet` says that the last picture looked at showed nothing that moves: only then sizes are learned.
+        `pixels` is width × height; `quiet` says that the last picture looked at showed nothing that moves: only then
+        sizes are learned.
         """
         if not -_BREAK_S < time - self._before < _BREAK_S:
             self._latest = self._awake_until = self._patrolled = -math.inf
@@ -115,7 +128,8 @@ class PacketGate:
             self._awake_packets -= 1
         if quiet:
             self._usual.learn(kind=kind)
-        return self._awake_packets > 0 or self._patrol(key, time)
+        blind = self._usual.swings or self._usual.bytes > _NOISY * pixels / 8
+        return self._awake_packets > 0 or self._patrol(time, BLIND_S if blind else PATROL_S if key else LONGEST_S)
 
     def _kind(self, key: bool, time: float) -> int:
         """The place after the key frame, up to _REFRESH; _BETWEEN for what is shown before an earlier one."""
@@ -126,11 +140,8 @@ class PacketGate:
         self._place = 0 if key else min(self._place + 1, _REFRESH)
         return self._place
 
-    def _patrol(self, key: bool, time: float) -> bool:
-        waited = time - self._patrolled
-        usual = self._usual.kinds[_REFRESH]
-        blind = usual.seen < _LEARNING or usual.spread > _TRUST
-        due = waited < 0.0 or waited >= (BLIND_S if blind else PATROL_S if key else LONGEST_S)
+    def _patrol(self, time: float, every: float) -> bool:
+        due = not 0.0 <= time - self._patrolled < every
         if due:
             self._patrolled = time
         return due
