@@ -1,6 +1,9 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+comma := ,
 BIN := .venv/bin
+# CI also runs what needs torch, which is too large to bring to everybody's first try.
+EXTRAS := $(if $(filter true,$(CI)),all$(comma)edgetam,all)
 
 .PHONY: help setup demo test lint format proto bench
 
@@ -12,7 +15,7 @@ setup: .venv/ready ## Install everything into .venv
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Foveate needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": run make with PYTHON=python3.11.") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 demo: setup ## Run the demo: two sites, three cameras, questions and a report

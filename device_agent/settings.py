@@ -33,11 +33,11 @@ class Settings(BaseSettings):
     labels: str = ""
     """Words that residency rules look at, separated by commas."""
     source: str
-    """The camera: path of a video file, rtsp:// URL or /dev/videoN."""
+    """The camera: path of a video file or of a folder of pictures, rtsp:// URL or /dev/videoN."""
     loop: bool = False
-    """Files only: start again at the end."""
+    """Files and folders only: start again at the end."""
     speed: float = Field(default=1.0, gt=0, le=100)
-    """Files only: media seconds per second."""
+    """Files and folders only: media seconds per second."""
     nats_url: str = "nats://127.0.0.1:4222"
     """The site's NATS server."""
     edge_grpc: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def test_the_first_two_commands_are_all_that_is_needed() -> None:
 def test_nothing_is_left_to_fill_in() -> None:
     assert "BENCH" not in README
     assert "TODO" not in README
+    assert "_TABLE" not in README
 
 
 def test_ci_runs_the_second_command() -> None:
@@ -75,6 +77,18 @@ def test_every_command_works(command: str, fleet: CommandLine, clips: dict[str, 
     ran = fleet.run(*arguments, data=arguments[0] != "models")
     assert ran.code in (0, 5), ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_recording_is_scanned(clips: dict[str, Path]) -> None:
+    scans = [command for command in COMMANDS if command.startswith("foveate-device ")]
+    assert scans
+    for command in scans:
+        arguments = [argument.replace("door.mp4", str(clips["bikes"])) for argument in shlex.split(command)[1:]]
+        ran = subprocess.run(
+            [sys.executable, "-m", "device_agent", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert "x real time" in ran.stdout
 
 
 def test_the_map_names_files_that_exist() -> None:
