@@ -24,12 +24,16 @@ _PATIENCE = 3
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How often the dearer rungs may run: the detector at most every `look_s` while something moves, the encoder at
-    most every `encode_s` beside what wakes the detector, and the ladder sleeps `doze_s` longer between two bursts.
+    """How often the dearer rungs may run, and how little may wake them.
+
+    The detector looks at most every `look_s` while something moves; the encoder at the whole picture at most every
+    `encode_s`; a place wakes the detector when its cosine with itself before is below `alike`; after a burst nothing
+    wakes it for `doze_s`.
     """
 
     look_s: float = 0.0
     encode_s: float = 10.0
+    alike: float = 0.9  # INT8 noise alone is .988
     doze_s: float = 0.0
     words: str = ""
 
@@ -40,9 +44,16 @@ LEVELS = (
     Allowance(look_s=0.5, encode_s=60.0, words="the detector looks at two pictures a second at most"),
     Allowance(look_s=1.0, encode_s=60.0, words="the detector looks at one picture a second at most"),
     Allowance(look_s=2.0, encode_s=600.0, words="the detector looks at one picture every two seconds at most"),
-    Allowance(look_s=5.0, encode_s=600.0, words="the detector looks at one picture every five seconds at most"),
+    Allowance(look_s=2.0, encode_s=600.0, alike=0.75, words="only what changed more than a little wakes the detector"),
     Allowance(
-        look_s=5.0, encode_s=600.0, doze_s=15.0, words="after each burst of looking it rests for fifteen seconds"
+        look_s=5.0, encode_s=600.0, alike=0.75, words="the detector looks at one picture every five seconds at most"
+    ),
+    Allowance(
+        look_s=5.0,
+        encode_s=600.0,
+        alike=0.75,
+        doze_s=15.0,
+        words="after each burst of looking it rests for fifteen seconds",
     ),
 )
 """Each level gives up more than the one before."""

@@ -39,7 +39,6 @@ _STILL_EVERY_S = 1.0  # looks at what came to rest
 _DETECT_PATROL_S = 300.0  # what two cheap rungs call quiet is looked at all the same
 _ENCODE_PATROL_S = 600.0
 _START_S = 3.0
-_ALIKE = 0.9  # cosine of a place with itself before; INT8 noise alone is .988
 _REFUSALS = 3  # in a row; then the detector has to look
 _DOUBT_S = 0.4
 _LEAST_SIDE = 0.25  # of the picture, of what the encoder compares
@@ -163,7 +162,7 @@ class Looker:
         now, before = self._encode(_crop(frame.image, box)), self._encode(_crop(self._reference, box))
         alike = float(now.features @ before.features)
         logger.debug("compared", extra={"time": frame.time, "alike": round(alike, 3), "level": round(change.level, 1)})
-        if alike > _ALIKE and self._refusals < _REFUSALS:
+        if alike > self._allowance().alike and self._refusals < _REFUSALS:
             self._refusals, self._doubted_at = self._refusals + 1, frame.time
             return quiet, ()
         self._funnel.count(rung.ENCODER, passed=1)

@@ -44,6 +44,15 @@ def test_too_much_gives_up_the_least_important_first() -> None:
     assert [LEVELS.index(level) for level in seen] == sorted(LEVELS.index(level) for level in seen)
 
 
+def test_each_level_allows_no_more_than_the_one_before() -> None:
+    for one, two in zip(LEVELS, LEVELS[1:], strict=False):
+        assert two.look_s >= one.look_s
+        assert two.encode_s >= one.encode_s
+        assert two.alike <= one.alike
+        assert two.doze_s >= one.doze_s
+        assert two != one
+
+
 def test_what_was_given_up_is_said_once() -> None:
     governor = Governor(Budget(cpu_share=0.1))
     ran(governor, [0.5] * 3)
