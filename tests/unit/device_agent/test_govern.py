@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +47,7 @@ def test_too_much_gives_up_the_least_important_first() -> None:
 
 
 def test_each_level_allows_no_more_than_the_one_before() -> None:
-    for one, two in zip(LEVELS, LEVELS[1:], strict=False):
+    for one, two in itertools.pairwise(LEVELS):
         assert two.look_s >= one.look_s
         assert two.encode_s >= one.encode_s
         assert two.alike <= one.alike
