@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec
 
 from device_agent import funnel as rung
 from device_agent import govern
@@ -30,6 +31,8 @@ from device_agent.triggers.all import Triggers
 from device_agent.view import View
 from foveate.commands import BackFill, BackFilled, DeviceState, Sentence
 from foveate.messages import Event, Presence
+
+P = ParamSpec("P")
 
 _TICK_S = 1.0
 
@@ -62,6 +65,8 @@ class Pipeline:
         self._parts, self._clock = parts, parts.clock
         self._packet_at = self._clock.now()
         self._began, self._governed, self._ticked = time.monotonic(), 0.0, 0.0
+        # Whoever finds something stores it before another thread finds what follows.
+        self._order = threading.RLock()
         self.perceiving = True
         """Until the last event was closed and reported."""
         self.looked = threading.Event()
@@ -86,13 +91,15 @@ class Pipeline:
             for packet, late in parts.inbox.packets():
                 if packet is not None and packet.video:
                     for view in parts.ladder.climb(packet, late=late):
-                        self._report(parts.triggers.see(view))
+                        self._report(parts.triggers.see, view)
                         self.looked.set()
                 elif packet is not None:
                     for heard in parts.ears.hear(packet):
-                        self._report(parts.triggers.hear(heard))
+                        self._report(parts.triggers.hear, heard)
                 self._tick(self._clock.now() if packet is None else packet.time)
-            self._report(parts.triggers.finish(self._clock.now()))
+            with self._order:
+                self._report(parts.triggers.finish, self._clock.now())
+                self.perceiving = False
         finally:
             self.perceiving = False
 
@@ -100,19 +107,23 @@ class Pipeline:
         """Ends what time alone ends, for asleep there may be no view for minutes; holds the budget."""
         if not 0.0 <= moment - self._ticked < _TICK_S:
             self._ticked = moment
-            self._report(self._parts.triggers.tick(moment))
+            self._report(self._parts.triggers.tick, moment)
         passed = time.monotonic()
         if passed - self._governed >= govern.EVERY_S:
             self._governed = passed
             self._parts.governor.hear(time=passed, cpu_seconds=time.process_time())
 
-    def _report(self, events: Iterable[Event]) -> None:
+    def _report(self, find: Callable[P, tuple[Event, ...]], *given: P.args, **named: P.kwargs) -> tuple[Event, ...]:
+        """Finds events and stores them, in one piece: revisions of one event come from several threads."""
         parts = self._parts
-        for event in events:
-            with parts.funnel.spending(rung.EVENTS):
-                parts.reporter.put(event)
-                parts.recorder.protect(*parts.triggers.protected(event))
-            parts.funnel.count(rung.EVENTS, seen=1, passed=int(event.revision == 1))
+        with self._order:
+            events = find(*given, **named)
+            for event in events:
+                with parts.funnel.spending(rung.EVENTS):
+                    parts.reporter.put(event)
+                    parts.recorder.protect(*parts.triggers.protected(event))
+                parts.funnel.count(rung.EVENTS, seen=1, passed=int(event.revision == 1))
+        return events
 
     def now(self) -> float:
         """The device's time."""
@@ -181,8 +192,11 @@ class Pipeline:
 
     def press(self, about: str) -> str:
         """Makes a manual event, from any thread; its id."""
-        told = self._parts.triggers.press(time=self._clock.now(), about=about)
-        self._report(told)
+        triggers = self._parts.triggers
+        with self._order:
+            told = self._report(triggers.press, time=self._clock.now(), about=about)
+            if not self.perceiving:  # nobody is left to end it
+                self._report(triggers.finish, self._clock.now())
         return told[0].event_id
 
     def watch(self, sentences: tuple[Sentence, ...]) -> tuple[str, ...]:
