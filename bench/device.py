@@ -323,7 +323,7 @@ def main() -> None:
         json.dump(figures, sys.stdout, indent=1)
         print()
     else:
-        Console().print(table(figures))
+        Console(width=None if sys.stdout.isatty() else 120).print(table(figures))
 
 
 if __name__ == "__main__":

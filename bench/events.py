@@ -225,7 +225,7 @@ def main() -> None:
         json.dump(figures, sys.stdout, indent=1)
         print()
         return
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     for table in tables(figures):
         console.print(table)
     for name in figures["left_out"]:
