@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Executable, select, update
+from sqlalchemy import Executable, case, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from edge_node.devices import Devices
@@ -111,10 +111,17 @@ class Archive:
             except TryAgain as error:
                 logger.warning("the archive waits: %s", error)
                 pause = error.retry_after
+            except OSError as error:
+                # A full disk here must not end the site's memory and answers as well.
+                logger.warning("the archive cannot be written (%s); free space on this edge", error.strerror)
+                pause = _PAUSE_S
             await asyncio.sleep(pause)
 
     async def pull_one(self) -> bool:
-        """Pulls the most important clip that waits, the oldest first: it is overwritten first. False for none."""
+        """Pulls the most important clip that waits, the oldest first: it is overwritten first. False for none.
+
+        What did not come before waits until everything else was asked for.
+        """
         item = await self._next()
         if item is None:
             return False
@@ -126,7 +133,7 @@ class Archive:
             # A rule may say no only because the labels of a device are not known yet.
             logger.info("no footage for the archive yet: %s", error, extra={"event_id": item.event_id})
             self._not_before[item.device_id] = self._clock() + _PAUSE_S
-            await self._note(item.event_id, reason=error.message)
+            await self._note(item.event_id, reason=error.message, time=utc(self._clock()))
             return True
         except FoveateError as error:
             logger.info("no footage for the archive: %s", error, extra={"event_id": item.event_id})
@@ -163,10 +170,11 @@ class Archive:
     async def _next(self) -> Any:  # noqa: ANN401  a row
         now = self._clock()
         heard = [beat.device_id for beat in self._devices.alive() if self._not_before.get(beat.device_id, 0) <= now]
+        failed = _C.reason != ""  # then it goes behind the others that failed, and they take turns
         query = (
             select(ARCHIVE)
             .where(_C.device_id.in_(heard), _C.state == "waiting")
-            .order_by(_C.priority.desc(), _C.start)
+            .order_by(failed, case((failed, _C.time)), _C.priority.desc(), _C.start)
             .limit(64)
         )
         async with self._memory.transaction() as connection:

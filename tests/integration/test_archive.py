@@ -151,6 +151,28 @@ async def test_nothing_is_pulled_before_the_device_is_heard_then_the_important_a
     assert len(list((site.folder / "archive").glob("*.media"))) == 4
 
 
+async def test_a_clip_that_never_comes_does_not_keep_the_others_from_being_pulled(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.close("stuck", priority=Priority.URGENT)
+    await site.close("other", at=60)
+    site.hear("fixed-1")
+    pull = site.recordings.pull
+
+    async def slow(device_id: str, *, start: float, **rest: Any) -> Clip:
+        if start < NOW - 1000:
+            raise Unreachable("No reply within 20 s.")
+        return await pull(device_id, start=start, **rest)
+
+    monkeypatch.setattr(site.recordings, "pull", slow)
+    await site.pull_all()
+    assert {row.state for row in (await site.rows()).values()} == {"waiting"}
+    site.now += 31
+    site.hear("fixed-1")
+    await site.pull_all()
+    assert {key: row.state for key, row in (await site.rows()).items()} == {"stuck": "waiting", "other": "kept"}
+
+
 async def test_what_the_device_no_longer_holds_is_a_gap_with_its_reason(site: Site) -> None:
     await site.close("lost")
     site.hear("fixed-1")
