@@ -14,6 +14,8 @@ from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
+import av
+
 from device_agent.blur import redact_clip
 from device_agent.burn import burn_clip
 from device_agent.cut import Cut
@@ -21,7 +23,7 @@ from device_agent.masks import Masks
 from device_agent.record import Recorder
 from device_agent.sender import Sender
 from foveate import clips
-from foveate.errors import FoveateError, InvalidInput, NotFound, OutOfSpace, Refused
+from foveate.errors import BadVideo, FoveateError, InvalidInput, NotFound, OutOfSpace, Refused
 from foveate.messages import ClipHeader, ClipOrder, Place, Representation
 from foveate.residency import Origin, ResidencyPolicy, decide
 from foveate.rpc import channel
@@ -113,6 +115,9 @@ class ClipDesk:
             return self._hidden(order, made, redact=redact) if redact or self._masks else made
         except OSError as error:
             raise OutOfSpace(f"The clip could not be written ({error.strerror}); free space on the device.") from error
+        except av.FFmpegError as error:
+            # Silence would look like a device that is off.
+            raise BadVideo("The recording of that span cannot be coded again; ask for another one.") from error
 
     def _hidden(self, order: ClipOrder, made: Cut, *, redact: bool) -> Cut:
         """The clip made anew without what must not be seen; what lies between key frame and asked start is left out."""

@@ -15,7 +15,7 @@ from device_agent.clips import ClipDesk
 from device_agent.masks import Masks
 from device_agent.rules import Mask
 from device_agent.sender import Sender
-from foveate.errors import Refused
+from foveate.errors import BadVideo, Refused
 from foveate.messages import Boundary, ClipHeader, ClipOrder, Place, Representation
 from foveate.residency import ResidencyPolicy, Rule, RuleScope
 from tests.unit.device_agent.fakes import START, ScriptedDetector, make_video, payloads, recorded
@@ -120,3 +120,16 @@ async def test_a_mask_allows_nothing_that_a_rule_forbids(tmp_path: Path, uploads
     with pytest.raises(Refused):
         await desk(tmp_path, make_video(tmp_path / "v.mp4"), LEFT).deliver(order(FORMS[0], to=Place("us-ca")))
     assert not uploads.headers
+
+
+async def test_a_clip_that_cannot_be_masked_is_refused_in_a_sentence(
+    tmp_path: Path, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object, **named: object) -> float:
+        raise av.error.InvalidDataError(-1, "Invalid data found when processing input")
+
+    monkeypatch.setattr(desk_module, "burn_clip", broken)
+    with pytest.raises(BadVideo, match="ask for another one"):
+        await desk(tmp_path, make_video(tmp_path / "v.mp4"), LEFT).deliver(order(Representation.CLIP))
+    assert not uploads.headers
+    assert not list((tmp_path / "clips").iterdir())
