@@ -68,7 +68,14 @@ async def run(settings: Settings, *, stop: asyncio.Event) -> None:
         device.parts.outbox.close()
     for error in (*failure, *results):
         if isinstance(error, Exception):
-            raise error
+            raise _first(error)
+
+
+def _first(error: Exception) -> Exception:
+    """The first error of a group: its sentence is for a person, the group's is not."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _start(device: Device, failure: list[Exception], stop: asyncio.Event) -> list[threading.Thread]:
