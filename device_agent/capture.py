@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from device_agent.cameras import file
+from device_agent.cameras.demux import parameter_sets
 from device_agent.cameras.file import FileCamera
 from device_agent.cameras.folder import FolderCamera, read_folder
 from device_agent.cameras.live import PATIENCE_S, LiveCamera, hidden
@@ -32,6 +33,7 @@ __all__ = [
     "Streams",
     "hidden",
     "open_camera",
+    "parameter_sets",
     "read_file",
 ]
 

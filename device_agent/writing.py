@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import threading
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ import av
 from av.container import OutputContainer
 from av.stream import Stream
 
-from device_agent.capture import Packet, Streams
+from device_agent.capture import Packet, Streams, parameter_sets
 from device_agent.reading import ABOUT
 from device_agent.segments import MARGIN_S, Segment
 
@@ -29,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 # A packet is in the file when `write` returns; with sound, one picture may still wait for the sound beside it.
 _OPTIONS = {"flush_packets": "1", "max_interleave_delta": "1"}
-_UNIT = re.compile(rb"\x00\x00\x01(.)", re.DOTALL)
 _HEAD_BYTES = 1024  # parameter sets stand at the very front of a key frame
 
 
@@ -114,20 +111,6 @@ def drafted(packet: Packet, codecs: str) -> Segment:
     """The segment that a key frame begins, still without number and name."""
     lead = float((packet.pts - packet.dts) * packet.tick)
     return Segment(0, "", packet.time, None, lead, packet.rate, packet.media_time, codecs, 0)
-
-
-def parameter_sets(head: bytes, codec: str) -> list[bytes]:
-    """The sequence parameter sets at the front of an H.264 or HEVC picture with start codes; else none."""
-    if codec not in ("h264", "hevc"):
-        return []
-    found: list[bytes] = []
-    marks = list(_UNIT.finditer(head))
-    for mark, following in zip_longest(marks, marks[1:]):
-        byte = mark[1][0]
-        kind = byte & 0x1F if codec == "h264" else byte >> 1 & 0x3F
-        if following is not None and kind == (7 if codec == "h264" else 33):
-            found.append(head[mark.start(1) : following.start()].rstrip(b"\0"))
-    return found
 
 
 def _begun(path: Path, segment: Segment, streams: Streams, *, sound: bool) -> tuple[OutputContainer, dict[int, Stream]]:

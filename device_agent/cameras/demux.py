@@ -160,12 +160,12 @@ class _Order:
 
 
 def parameter_sets(head: bytes, codec: str) -> list[bytes]:
-    """The sequence parameter sets at the front of an H.264 or HEVC picture with start codes; else none."""
+    """The sequence parameter sets, without start codes, at the front of a picture of H.264 or HEVC that has such codes."""
     if codec not in _SETS:
         return []
     mask, shift, number = _SETS[codec]
     return [
-        head[mark.start() : following.start()].rstrip(b"\0")
+        head[mark.start(1) : following.start()].rstrip(b"\0")
         for mark, following in itertools.pairwise(_UNIT.finditer(head))
         if mark[1][0] >> shift & mask == number
     ]

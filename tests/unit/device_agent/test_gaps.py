@@ -14,10 +14,9 @@ import av
 import numpy as np
 import pytest
 
-from device_agent.capture import Packet
+from device_agent.capture import Packet, parameter_sets
 from device_agent.record import Recorder
 from device_agent.rules import Retention
-from device_agent.writing import parameter_sets
 from foveate.commands import Gap
 from tests.unit.device_agent.fakes import START, JumpingClock, camera, make_video, payloads
 
