@@ -160,7 +160,7 @@ class _Order:
 
 
 def parameter_sets(head: bytes, codec: str) -> list[bytes]:
-    """The sequence parameter sets, without start codes, at the front of a picture of H.264 or HEVC that has such codes."""
+    """The sequence parameter sets at the front of an H.264 or HEVC picture that has start codes, without these."""
     if codec not in _SETS:
         return []
     mask, shift, number = _SETS[codec]
