@@ -22,6 +22,7 @@ from foveate.errors import AlreadyExists, BadVideo, InvalidInput, NotFound
 from foveate.messages import DeviceKind
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_PICTURES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ def _config(given: object, *, name: str, base: Path) -> Path | Mapping[str, Any]
             json.dumps(given)
         except (TypeError, ValueError) as error:
             raise InvalidInput(
-                f"The `config` of the device {name} holds a value that JSON cannot ({error})."
+                f"The `config` of the device {name} holds a value that JSON cannot ({error}); put it in quotes."
             ) from error
         return given
     if not isinstance(given, str):
@@ -235,13 +236,19 @@ def _with_source(device: DevicePlan) -> DevicePlan:
     if _URL.match(device.source):
         return device
     path = Path(device.source).expanduser().absolute()
-    if path.is_char_device():
+    if path.is_char_device() or _holds_pictures(path):
         return replace(device, source=str(path))
     if not path.is_file():
-        raise BadVideo(f"There is no video {path}; give the path of a file, or a URL.", path=str(path))
+        raise BadVideo(
+            f"There is no video {path}; give the path of a file or of a folder of pictures, or a URL.", path=str(path)
+        )
     if path.stat().st_size == 0:
         raise BadVideo(f"The video {path} is empty; give another file.", path=str(path))
     return replace(device, source=str(path))
+
+
+def _holds_pictures(path: Path) -> bool:
+    return path.is_dir() and any(item.suffix.lower() in _PICTURES for item in path.iterdir())
 
 
 def _refuse_twice(names: Iterable[str], *, what: str) -> None:

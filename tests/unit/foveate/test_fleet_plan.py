@@ -180,6 +180,14 @@ def test_a_file_that_holds_no_plan_is_refused(tmp_path: Path) -> None:
             fleet_plan.load(path)
 
 
+def test_a_camera_may_be_a_folder_of_pictures(video: Path) -> None:
+    (video.parent / "pictures").mkdir()
+    (video.parent / "pictures" / "1.JPG").touch()
+    devices = [{"id": "cam-1", "site": "north", "source": "pictures/"}]
+    plan = fleet_plan.parse(written(devices=devices), base=video.parent)
+    assert plan.devices[0].source == str(video.parent / "pictures")
+
+
 def test_a_policy_must_be_one(video: Path) -> None:
     with pytest.raises(NotFound, match="residency policy"):
         fleet_plan.parse(written(policy="gone.yaml"), base=video.parent)
