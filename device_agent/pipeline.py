@@ -180,7 +180,7 @@ class Pipeline:
             cpu_seconds=time.process_time(),
             budget_share=parts.governor.limit,
             used_share=parts.governor.used,
-            given_up=parts.governor.given_up,
+            given_up=(*parts.governor.given_up, *self._left_out()),
             kept=parts.recorder.kept(),
             gaps=parts.recorder.gaps(),
             outbox_depth=parts.reporter.depth,
@@ -189,6 +189,16 @@ class Pipeline:
             masks=parts.masks,
             trouble=self.trouble,
         )
+
+    def _left_out(self) -> tuple[str, ...]:
+        """What was too much since the start, one sentence for each kind."""
+        parts = self._parts
+        counted = (
+            (parts.triggers.held_back, "events were counted and not sent, for more than `most_per_minute` began"),
+            (parts.ladder.skipped, "pictures were not looked at, for newer ones waited"),
+            (parts.inbox.dropped, "pictures were not even weighed, for far too many waited"),
+        )
+        return tuple(f"{number:,} {words}" for number, words in counted if number)
 
     def press(self, about: str) -> str:
         """Makes a manual event, from any thread; its id."""

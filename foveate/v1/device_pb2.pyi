@@ -168,7 +168,7 @@ class DeviceState(_message.Message):
 
     @_builtins.property
     def given_up(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it gave up to hold its budget, one sentence each, the latest last."""
+        """What it gave up to hold its budget or to keep up, one sentence each, the latest last."""
 
     @_builtins.property
     def kept(self) -> _containers.RepeatedCompositeFieldContainer[Global___Kept]:
