@@ -77,10 +77,15 @@ class Protected:
         return len(self._spans) > _MOST_SPANS
 
     def forget(self, before: float) -> None:
-        """Lets go of spans that ended before a moment of which nothing is kept any more, and of the oldest."""
+        """Lets go of spans that ended before a moment of which nothing is kept any more, then of the least and oldest.
+
+        The newest stay whatever they are worth: their segments may not be finished yet.
+        """
         with self._lock:
             left = sorted((span for span in self._spans if span.end >= before), key=lambda span: span.end)
-            self._spans = left[-(_MOST_SPANS // 2) :]
+            older, newest = left[: -_MOST_SPANS // 4], left[-_MOST_SPANS // 4 :]
+            older.sort(key=lambda span: (span.priority, span.end))
+            self._spans = [*older[-_MOST_SPANS // 4 :], *newest]
             self._rewrite()
 
     def _merge(self, new: _Span) -> None:
