@@ -19,7 +19,7 @@ from device_agent.sender import Sender
 from device_agent.track import observe
 from device_agent.view import Followed, View
 from device_agent.words import in_view
-from foveate.errors import FoveateError, NotFound, Refused
+from foveate.errors import FoveateError, NotFound, NotSupported, Refused
 from foveate.messages import (
     Answer,
     AnswerRequest,
@@ -103,6 +103,12 @@ class Answerer:
             answer = await asyncio.to_thread(self.answer, request)
         except FoveateError as error:
             return answer_service_pb2.AnswerServiceAnswerResponse(failure=failure_to(error)).SerializeToString()
+        except Exception as error:
+            # Without a reply a bug looks like a device that is off.
+            logger.exception("a bug in answering")
+            bug = NotSupported("The device could not answer; its log says why.", reason="BUG")
+            bug.__cause__ = error
+            return answer_service_pb2.AnswerServiceAnswerResponse(failure=failure_to(bug)).SerializeToString()
         return answer_service_pb2.AnswerServiceAnswerResponse(answer=answer_to(answer)).SerializeToString()
 
     def answer(self, request: AnswerRequest) -> Answer:

@@ -30,6 +30,7 @@ LONGEST_SIDE = 1280
 _PLANAR = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray"}
 _ROWS = 3  # of each cell
 _WAITING = 512  # packets; more means that even weighing them cannot keep up
+_WAITING_BYTES = 16 << 20  # raw pictures are large
 _LATE_S = 1.0
 _GROUP = 300  # coded pictures kept for later; longer groups are decoded along
 _GROUP_BYTES = 8 << 20
@@ -100,20 +101,30 @@ def _means(luma: NDArray[np.uint8], *, width: int, height: int) -> NDArray[np.fl
 class Inbox:
     """A bounded queue of packets from the camera's thread to the looking one."""
 
-    def __init__(self, *, waiting: int = _WAITING) -> None:
+    def __init__(self, *, waiting: int = _WAITING, most_bytes: int = _WAITING_BYTES) -> None:
         self._queue: queue.Queue[Packet | None] = queue.Queue()
-        self._waiting = waiting
+        self._waiting, self._most_bytes = waiting, most_bytes
+        self._bytes = 0
+        self._lock = threading.Lock()
         self._latest = 0.0
         self._skipping = False
         self.dropped = 0
         """Pictures that were not even weighed, because looking was so much slower than the camera."""
 
     def put(self, packet: Packet) -> None:
-        """Hands a packet over; never blocks. When too many wait, everything up to a key frame is dropped."""
-        self._skipping = not packet.key if self._skipping else self._queue.qsize() >= self._waiting and not packet.key
-        if self._skipping:
-            self.dropped += packet.video
-            return
+        """Hands a packet over; never blocks. When too many wait, everything up to the next key frame is dropped.
+
+        What is dropped was recorded, and later pictures are newer; a key frame is let in once half of the room is free.
+        """
+        size = packet.data.size
+        with self._lock:
+            full = self._queue.qsize() >= self._waiting or self._bytes + size > self._most_bytes
+            room = self._queue.qsize() <= self._waiting // 2 and self._bytes <= self._most_bytes // 2
+            self._skipping = not (packet.key and room) if self._skipping else full
+            if self._skipping:
+                self.dropped += packet.video
+                return
+            self._bytes += size
         self._latest = packet.time
         self._queue.put(packet)
 
@@ -134,6 +145,8 @@ class Inbox:
                 continue
             if packet is None:
                 return
+            with self._lock:
+                self._bytes -= packet.data.size
             yield packet, self._latest - packet.time > _LATE_S and not self._queue.empty()
 
 

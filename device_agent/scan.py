@@ -34,6 +34,7 @@ from device_agent.triggers.all import Triggers
 from device_agent.weigh import PacketGate
 from foveate import models
 from foveate.commands import Rung
+from foveate.errors import InvalidInput
 from foveate.hearing import SileroVad
 from foveate.messages import Event
 from foveate.vision.detect import NanoDet
@@ -114,6 +115,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
     logging.getLogger().addHandler(logging.NullHandler())  # one sentence is enough for whoever sits before it
+    if not 0.0 < given.fps <= 60.0:
+        raise InvalidInput(f"--fps {given.fps:g} is no rate; give one above 0 and at most 60.")
     kept = Retention()  # nothing is recorded here; the file may speak of it all the same
     configuration = configure.load(given.config, ring_bytes=kept.max_bytes, ring_seconds=kept.idle_s)
     scanner = Scanner(configuration=configuration, fps=given.fps)

@@ -89,7 +89,7 @@ def edge(
         receive=Receive(local=local, here=here, remember=remember, devices=devices, back_fills=back_fills),
         egress=egress,
         relay=Relay(bridged=bridged, site=site, here=here),
-        commands=Commands(local=local, site=here.site_id, text=models.text),
+        commands=Commands(local=local, site=here.site_id, text=models.text, facts_travel=egress.facts_travel),
         devices=devices,
         cloud_grpc=chosen.cloud_grpc,
         trim=Trim(local=local, bridged=bridged, site=here.site_id),

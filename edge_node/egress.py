@@ -144,6 +144,12 @@ class Egress:
             await self._record_answer(guarded, asker)
         return guarded
 
+    def facts_travel(self, device_id: str) -> bool:
+        """Whether facts of this device may reach the cloud, where the router is."""
+        origin = self._devices.origin(device_id)
+        facts = Representation.FACTS
+        return decide(self._policy, origin=origin, representation=facts, destination=self._cloud).allowed
+
     def check_clip(self, device_id: str, representation: Representation, destination: Place) -> Verdict:
         """The verdict that lets a clip go there; raises Refused, naming the rule, when it may not."""
         origin = self._devices.origin(device_id)

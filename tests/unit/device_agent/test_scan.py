@@ -62,3 +62,9 @@ def test_what_is_no_video_is_one_sentence(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "Traceback" not in error
+
+
+def test_a_rate_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["foveate-device", "scan", "v.mp4", "--fps", "0"])
+    assert command.main() == 2
+    assert "--fps 0" in capsys.readouterr().err
