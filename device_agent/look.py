@@ -90,7 +90,7 @@ class Looker:
         self._stirred_at, self._looks_since = -math.inf, 0
         self._detected_at, self._encoded_at = -math.inf, -math.inf
         self._refusals, self._doubted_at, self._dozes_until = 0, -math.inf, -math.inf
-        self._reference: Picture | None = None
+        self._reference: Frame | None = None  # converted only if something changes
         self._crops: dict[int, tuple[float, NDArray[np.uint8]]] = {}
         self._frame: Frame | None = None
         self.awake = True
@@ -159,7 +159,7 @@ class Looker:
             self._wake(frame.time)
             return change, ()
         box = _compared(change.regions[0])
-        now, before = self._encode(_crop(frame.image, box)), self._encode(_crop(self._reference, box))
+        now, before = self._encode(_crop(frame.image, box)), self._encode(_crop(self._reference.image, box))
         alike = float(now.features @ before.features)
         logger.debug("compared", extra={"time": frame.time, "alike": round(alike, 3), "level": round(change.level, 1)})
         if alike > self._allowance().alike and self._refusals < _REFUSALS:
@@ -212,10 +212,10 @@ class Looker:
             self._stirred_at, self._looks_since = frame.time, 0
         if not self.awake:
             if not (change.moving or change.resting):
-                self._reference, self._refusals = frame.image, 0
+                self._reference, self._refusals = frame, 0
             return
         if frame.time - self._stirred_at >= _SETTLE_S and self._looks_since >= _SETTLE_LOOKS:
-            self.awake, self._reference = False, frame.image
+            self.awake, self._reference = False, frame
             self._dozes_until = frame.time + self._allowance().doze_s
 
     def _encode(self, image: Picture) -> Encoding:

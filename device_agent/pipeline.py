@@ -96,16 +96,20 @@ class Pipeline:
                 elif packet is not None:
                     for heard in parts.ears.hear(packet):
                         self._report(parts.triggers.hear, heard)
-                self._tick(self._clock.now() if packet is None else packet.time)
+                asleep = packet is None or not parts.looker.awake
+                self._tick(self._clock.now() if packet is None else packet.time, asleep=asleep)
             with self._order:
                 self._report(parts.triggers.finish, self._clock.now())
                 self.perceiving = False
         finally:
             self.perceiving = False
 
-    def _tick(self, moment: float) -> None:
-        """Ends what time alone ends, for asleep there may be no view for minutes; holds the budget."""
-        if not 0.0 <= moment - self._ticked < _TICK_S:
+    def _tick(self, moment: float, *, asleep: bool) -> None:
+        """Ends what time alone ends, for asleep there may be no view for minutes; holds the budget.
+
+        Awake, the next view tells the time: it may be of a picture before the one whose packet came last.
+        """
+        if asleep and not 0.0 <= moment - self._ticked < _TICK_S:
             self._ticked = moment
             self._report(self._parts.triggers.tick, moment)
         passed = time.monotonic()

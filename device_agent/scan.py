@@ -80,7 +80,7 @@ class Scanner:
         last: dict[str, Event] = {}
         end, told_at = 0.0, began
         for packet in read_file(path, base=0.0):
-            for event in _perceived(packet, ladder=ladder, ears=ears, triggers=triggers):
+            for event in _perceived(packet, ladder=ladder, looker=looker, ears=ears, triggers=triggers):
                 funnel.count(rung.EVENTS, seen=1, passed=int(event.revision == 1))
                 last[event.event_id] = event
             end = max(end, packet.time + float(packet.duration * packet.tick))
@@ -92,14 +92,15 @@ class Scanner:
         return Scanned(events, end, funnel.rungs, time.process_time() - cpu, time.monotonic() - began)
 
 
-def _perceived(packet: Packet, *, ladder: Ladder, ears: Ears, triggers: Triggers) -> Iterable[Event]:
+def _perceived(packet: Packet, *, ladder: Ladder, looker: Looker, ears: Ears, triggers: Triggers) -> Iterable[Event]:
     if not packet.video:
         for heard in ears.hear(packet):
             yield from triggers.hear(heard)
         return
     for view in ladder.climb(packet):
         yield from triggers.see(view)
-    yield from triggers.tick(packet.time)
+    if not looker.awake:  # awake, the next view tells the time, and it may be of a picture before this packet's
+        yield from triggers.tick(packet.time)
 
 
 def main(arguments: Sequence[str]) -> int:
