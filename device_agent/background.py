@@ -22,6 +22,7 @@ _SPREAD = (0.7, 8.0)  # grey levels of a cell's own noise, least and most
 _DEVIATIONS, _MARGIN, _RELATIVE = 4.5, 3.0, 0.04
 _LIGHT_RELATIVE = 0.08  # while the exposure changes, since bright cells saturate
 _LIGHT_STEP = (0.04, 3.0)  # of the gain, and grey levels of the offset
+_CLOSELY_EVERY = 3  # pictures that are as before, between two that are learned from
 _LEARN_S = 15.0  # how fast quiet cells follow
 _NOISE_RATE, _FLICKER_RATE = 0.05, 0.012
 _ABSORB_S, _ABSORB_LOOKS = 20.0, 4  # rest for so long, in so many pictures, makes a cell background
@@ -46,7 +47,9 @@ class Background:
         self._spread: Grey = np.zeros((HEIGHT, WIDTH), np.float32)
         self._rest_since = np.zeros((HEIGHT, WIDTH))
         self._rest_looks = np.zeros((HEIGHT, WIDTH), np.int32)
-        self._time = -math.inf
+        self._time = self._learned = -math.inf
+        self._tolerance: Grey | None = None  # of the last picture in which nothing differed
+        self._unchanged = 0
         self._global = 0
         self._unsteady_at = -math.inf
         self.roving = False
@@ -57,15 +60,22 @@ class Background:
         if self._mean is None or time < self._time or time - self._time > _BREAK_S:
             self._begin(grey, time)
             return Change(0.0)
+        if self._as_before(grey):
+            self._time = time
+            return Change(0.0)
         light = self._relight(grey)
         if cut(self._before, grey):
             self._begin(grey, time)
             return Change(math.inf, cut=True)
-        passed, self._time = time - self._time, time
+        passed, self._time, self._learned = time - self._learned, time, time
         relative = _LIGHT_RELATIVE if light else _RELATIVE
         tolerance = _MARGIN + _DEVIATIONS * self._spread + relative * np.maximum(self._mean, 0.0)
+        self._unchanged = 0
+        self._tolerance = tolerance if not light else None
         off = np.abs(grey - self._mean)
         hit = off > tolerance
+        if self._tolerance is not None and hit.any():
+            self._tolerance = None
         stirred = np.abs(grey - self._before) > tolerance
         self._before = grey.copy()
         if self._roves(hit, stirred, time):
@@ -80,12 +90,26 @@ class Background:
         moving, resting, level = _regions(hit, stirred, off / tolerance)
         return Change(level, regions=moving, resting=resting, light=light and not moving)
 
+    def _as_before(self, grey: Grey) -> bool:
+        """Whether nothing differs from the background as it was: most pictures, for which that is all it takes.
+
+        Every few pictures it looks closely all the same, so that light, noise and the background are followed.
+        """
+        if self._tolerance is None or self._mean is None or self._unchanged >= _CLOSELY_EVERY:
+            return False
+        if (np.abs(grey - self._mean) > self._tolerance).any():
+            return False
+        self._unchanged += 1
+        self._before = grey
+        return True
+
     def forget(self) -> None:
         """Begins anew with the next picture: the camera was turned, or another stream began."""
         self._mean = None
 
     def _begin(self, grey: Grey, time: float) -> None:
-        self._mean, self._before, self._time = grey.copy(), grey.copy(), time
+        self._mean, self._before, self._time, self._learned = grey.copy(), grey.copy(), time, time
+        self._tolerance = None
         self._spread.fill(2.0)
         self._rest_since.fill(time)
         self._rest_looks.fill(0)
@@ -96,9 +120,9 @@ class Background:
         assert self._mean is not None
         # Every fourth cell tells the light as well as all of them.
         gain, offset = exposure(self._mean[::2, ::2], grey[::2, ::2], self._spread[::2, ::2])
-        for shown in (self._mean, self._before):
-            shown *= gain
-            shown += offset
+        light = np.float32(gain), np.float32(offset)
+        self._mean = light[0] * self._mean + light[1]
+        self._before = light[0] * self._before + light[1]
         self._spread = np.clip(self._spread * min(max(gain, 0.8), 1.25), *_SPREAD)
         return abs(gain - 1.0) > _LIGHT_STEP[0] or abs(offset) > _LIGHT_STEP[1]
 
