@@ -69,7 +69,8 @@ class Background:
             return Change(math.inf, cut=True)
         passed, self._time, self._learned = time - self._learned, time, time
         relative = _LIGHT_RELATIVE if light else _RELATIVE
-        tolerance = _MARGIN + _DEVIATIONS * self._spread + relative * np.maximum(self._mean, 0.0)
+        allowed = _MARGIN + _DEVIATIONS * self._spread + relative * np.maximum(self._mean, 0.0)
+        tolerance: Grey = allowed.astype(np.float32, copy=False)
         self._unchanged = 0
         self._tolerance = tolerance if not light else None
         off = np.abs(grey - self._mean)
@@ -120,9 +121,8 @@ class Background:
         assert self._mean is not None
         # Every fourth cell tells the light as well as all of them.
         gain, offset = exposure(self._mean[::2, ::2], grey[::2, ::2], self._spread[::2, ::2])
-        light = np.float32(gain), np.float32(offset)
-        self._mean = light[0] * self._mean + light[1]
-        self._before = light[0] * self._before + light[1]
+        self._mean = np.float32(gain) * self._mean + np.float32(offset)
+        self._before = np.float32(gain) * self._before + np.float32(offset)
         self._spread = np.clip(self._spread * min(max(gain, 0.8), 1.25), *_SPREAD)
         return abs(gain - 1.0) > _LIGHT_STEP[0] or abs(offset) > _LIGHT_STEP[1]
 

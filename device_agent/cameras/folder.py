@@ -198,6 +198,8 @@ def read_folder(folder: Path, *, base: float, stop: threading.Event | None = Non
             if packet is not None:
                 played += 1
                 yield replace(packet, time=base + (packet.media_time or 0.0))
+        if not played:
+            raise BadVideo(f"The folder {folder} holds no picture; name one with .jpg or .png files.", path=str(folder))
 
 
 def picture_names(folder: Path, *, after: str) -> list[str]:
