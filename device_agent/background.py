@@ -72,13 +72,11 @@ class Background:
         allowed = _MARGIN + _DEVIATIONS * self._spread + relative * np.maximum(self._mean, 0.0)
         tolerance: Grey = allowed.astype(np.float32, copy=False)
         self._unchanged = 0
-        self._tolerance = tolerance if not light else None
         off = np.abs(grey - self._mean)
         hit = off > tolerance
-        if self._tolerance is not None and hit.any():
-            self._tolerance = None
+        self._tolerance = None if light or hit.any() else tolerance
         stirred = np.abs(grey - self._before) > tolerance
-        self._before = grey.copy()
+        self._before = grey
         if self._roves(hit, stirred, time):
             self._mean = grey.copy()
             return Change(float((off / tolerance).mean()), light=light, roving=True)
@@ -109,7 +107,7 @@ class Background:
         self._mean = None
 
     def _begin(self, grey: Grey, time: float) -> None:
-        self._mean, self._before, self._time, self._learned = grey.copy(), grey.copy(), time, time
+        self._mean, self._before, self._time, self._learned = grey.copy(), grey, time, time
         self._tolerance = None
         self._spread.fill(2.0)
         self._rest_since.fill(time)

@@ -61,7 +61,8 @@ def build(settings: Settings) -> Device:
     policy, data, halt = residency.load(settings.policy), _writable(settings.data_dir), threading.Event()
     sender = Sender(settings.id, settings.site, settings.region, settings.label_words)
     eye, masks = OneEye(NanoDet(models.find("nanodet-g"))), Masks(configuration.masks)
-    parts = _parts(settings, configuration, sender=sender, eye=eye, masks=masks, halt=halt)
+    release = Release(policy, sender)
+    parts = _parts(settings, configuration, release=release, sender=sender, eye=eye, masks=masks, halt=halt)
     parts.reporter.close_left_open()
     pipeline = Pipeline(parts)
     desk = ClipDesk(
@@ -83,6 +84,7 @@ def _parts(
     settings: Settings,
     configuration: Configuration,
     *,
+    release: Release,
     sender: Sender,
     eye: OneEye,
     masks: Masks,
@@ -114,7 +116,7 @@ def _parts(
             meaning=looker.meaning,
         ),
         outbox=outbox,
-        reporter=Reporter(outbox, sender=sender, release=Release(residency.load(settings.policy), sender), clock=clock),
+        reporter=Reporter(outbox, sender=sender, release=release, clock=clock),
         governor=governor,
         funnel=funnel,
         clock=clock,
