@@ -31,6 +31,7 @@ from foveate.v1.device_service_pb2_grpc import add_DeviceServiceServicer_to_serv
 from router.devices import Devices
 from router.scope import FleetView
 from router.serve import DevicesService
+from tests.integration.barrier import all_sent
 
 AFRICAN_AND_INDIAN_ELEPHANT = {385, 386}  # of the 1000 classes of ImageNet, counted from 0
 
@@ -119,8 +120,8 @@ async def relay(site_nats: Any, tmp_path: Path) -> AsyncIterator[Relay]:
 
     bridged = await site_nats.connect("edge.bridged")
     await bridged.serve(subjects.site_device("north"), recorded)
-    await bridged.client.flush()
-    await device_bus.client.flush()
+    await all_sent(bridged.client)
+    await all_sent(device_bus.client)
     servicer = DevicesService(Devices(bus=await site_nats.connect("router"), fleet=Fleet()))
     async with AsyncExitStack() as stack:
         register = lambda server: add_DeviceServiceServicer_to_server(servicer, server)  # noqa: E731
@@ -232,7 +233,7 @@ async def test_a_name_cannot_reach_several_devices(relay: Relay) -> None:
 async def test_a_site_without_a_text_encoder_says_so_and_still_stops_watching(site_nats: Any, tmp_path: Path) -> None:
     device_bus, device = await as_device(site_nats, "cam-1", tmp_path), Counting("cam-1")
     await device_bus.serve(subjects.device_command("north", "cam-1"), CommandDesk(device, folder=tmp_path).serve)
-    await device_bus.client.flush()
+    await all_sent(device_bus.client)
     commands = Commands(local=await site_nats.connect("edge.local"), site="north", text=None, facts_travel=_anywhere)
     for texts, result in ((["a van"], "failure"), ([], "watching")):
         payload = pb.SiteCommand(device_id="cam-1", watch_texts=pb.WatchTexts(texts=texts)).SerializeToString()

@@ -32,6 +32,7 @@ from foveate.cli.local import RunningFleet
 from foveate.cli.supervise import ChildSpec, Launch, StageEvent
 from foveate.errors import AlreadyExists, NotReady, Unreachable
 from foveate.identity import Permissions, Role
+from tests.integration.barrier import all_sent
 
 A, B = "north", "south"
 
@@ -170,7 +171,7 @@ async def test_the_hub_sources_what_a_site_lets_out_and_nothing_else(clients: Cl
         heard.append(message.subject)
 
     await hub.subscribe("fv.v1.>", cb=hear)
-    await hub.flush()
+    await all_sent(hub)
     device = await clients.as_device(A, "body-1")
     for number in range(5):
         await bridged.jetstream().publish(subjects.out_event(A), b"%d" % number)
@@ -195,7 +196,7 @@ async def test_a_request_reaches_the_edge_of_its_site_only(clients: Clients) -> 
         await message.respond(b"one person")
 
     await edge.subscribe(subjects.site_ask(A), cb=answer)
-    await edge.flush()
+    await all_sent(edge)
     reply = None
     for _ in range(100):  # the interest travels to the hub in its own time
         try:
@@ -222,7 +223,7 @@ async def test_a_site_neither_hears_nor_speaks_as_another(clients: Clients) -> N
 
     for subject in (">", "fv.v1.>", f"fv.v1.site.{B}.>", f"fv.v1.out.{B}.>", "_INBOX.>", f"$JS.site-{B}.API.>"):
         await thief.subscribe(subject, cb=hear)
-    await thief.flush()
+    await all_sent(thief)
     south = await clients.as_named(f"leaf-{B}", f"{B}.edge.bridged")
     asked: list[bytes] = []
 
@@ -231,14 +232,14 @@ async def test_a_site_neither_hears_nor_speaks_as_another(clients: Clients) -> N
         await message.respond(b"secret answer")
 
     await south.subscribe(subjects.site_ask(B), cb=answer)
-    await south.flush()
+    await all_sent(south)
     await asyncio.sleep(0.3)
     await south.jetstream().publish(subjects.out_event(B), b"secret event")
     assert await grows_to(hub, subjects.INGEST_STREAM, 1) == 1
     assert (await hub.request(subjects.site_ask(B), b"secret question", timeout=5.0)).data == b"secret answer"
     await thief.publish(subjects.out_event(B), b"forged")
     await thief.publish(subjects.site_ask(B), b"forged")
-    await thief.flush()
+    await all_sent(thief)
     with pytest.raises((NoRespondersError, NatsTimeout)):
         await thief.request(f"$JS.site-{B}.API.STREAM.INFO.{subjects.OUT_STREAM}", b"", timeout=0.5)
     with pytest.raises((NoRespondersError, NatsTimeout)):
@@ -259,14 +260,14 @@ async def test_a_device_speaks_only_of_itself(clients: Clients) -> None:
         await message.respond(b"here")
 
     await device.subscribe(subjects.device_ask(A, "body-1"), cb=answer)
-    await device.flush()
+    await all_sent(device)
     assert (await edge.request(subjects.device_ask(A, "body-1"), b"?", timeout=5.0)).data == b"here"
     assert clients.refusals == []
     for subject in (subjects.event(A, "body-2"), subjects.device_ask(A, "body-1"), "$JS.API.STREAM.NAMES", "other"):
         await device.publish(subject, b"forged")
     for subject in (subjects.device_ask(A, "body-2"), "fv.v1.event.>", "_INBOX.>", "_INBOX_body-2.>", ">"):
         await device.subscribe(subject)
-    await device.flush()
+    await all_sent(device)
     await until(lambda: len(clients.refusals) >= 9)
     assert all("permissions violation" in refusal for refusal in clients.refusals)
     assert await messages(edge, subjects.EVENTS_STREAM) == 1

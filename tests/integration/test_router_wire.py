@@ -36,6 +36,7 @@ from foveate.v1.answer_service_pb2_grpc import AnswerServiceServicer, add_Answer
 from foveate.v1.clip_service_pb2_grpc import ClipServiceStub
 from foveate.v1.fleet_service_pb2_grpc import FleetServiceServicer, add_FleetServiceServicer_to_server
 from foveate.v1.question_service_pb2_grpc import QuestionServiceStub
+from tests.integration.barrier import all_sent
 
 _RULES = """
 rules:
@@ -182,7 +183,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         links.push_async_callback(link.close)
         await link.serve(subjects.site_ask("south"), edge.ask)
         await link.serve(subjects.site_clip("south"), edge.clip)
-        await link.client.flush()
+        await all_sent(link.client)
         running = Rig(tmp_path, router, cloud, edge, env, end_cloud=services.aclose)
         await running.start()
         yield running
