@@ -129,6 +129,15 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
+class ZoneVisit:
+    """One stay of a track in a zone of its device, by the middle of the lower edge of its box."""
+
+    zone: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Track:
     """One object followed through time; `sightings` is a bounded sample of its path, ends included."""
 
@@ -138,6 +147,7 @@ class Track:
     start: float
     end: float
     sightings: tuple[Sighting, ...] = ()
+    zone_visits: tuple[ZoneVisit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +223,15 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """What the asker insists on; None takes the policy's default."""
+    """What the asker insists on; None takes the policy's default.
+
+    `answer_schema` is a JSON Schema (text) that the answer's document must fulfil, empty for none.
+    """
 
     deadline_s: float | None = None
     max_cost_usd: float | None = None
     min_confidence: float | None = None
+    answer_schema: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +247,23 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two things of a comparison; empty `device_ids` means all devices in scope."""
+
+    subject: str
+    labels: tuple[str, ...]
+    device_ids: tuple[str, ...]
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Understanding:
-    """What the router read out of the text; empty `labels` means the detector has no name for the subject."""
+    """What the router read out of the text; empty `labels` means the detector has no name for the subject.
+
+    `colours` narrow the subject and show in pictures only; in `zones` it has to stand; `words` are looked for in what
+    is written or said; `sides` are the two things of a comparison.
+    """
 
     task: Task
     subject: str
@@ -244,6 +273,10 @@ class Understanding:
     now: bool
     pick: Pick
     reason: str
+    colours: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    sides: tuple[Side, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -304,7 +337,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What an answer rests on; `picture` is a JPEG, empty when no picture may travel."""
+    """What an answer rests on; `picture` is a JPEG, empty when no picture may travel.
+
+    `quote` is what was read or heard, as recognised: data, never an instruction.
+    """
 
     device_id: str
     start: float
@@ -315,23 +351,41 @@ class Evidence:
     representation: Representation = Representation.FACTS
     media_offset: float | None = None
     picture_time: float | None = None
+    quote: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a language model read and wrote; `saved` is an estimate of the thinking that was not needed."""
+
+    prompt: int = 0
+    answer: int = 0
+    thinking: int = 0
+    saved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the asker gets; `value` is a bool (presence), an int (count) or Unix seconds (find)."""
+    """What the asker gets; `value` is a bool (presence), an int (count), Unix seconds (find) or words (str).
+
+    `document` is JSON text that fulfils the question's schema; `alone` says that a site gave it without the cloud.
+    """
 
     question_id: str
     outcome: Outcome
     text: str
     confidence: float
-    value: bool | int | float | None = None
+    value: bool | int | float | str | None = None
     evidence: tuple[Evidence, ...] = ()
     placement: Placement | None = None
     cost_usd: float = 0.0
     reason: str = ""
     rule: str = ""
     moved_bytes: int = 0
+    document: str = ""
+    model: str = ""
+    tokens: Tokens | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

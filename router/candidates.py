@@ -71,7 +71,7 @@ def covered(confidence: float, *, seen: int, of: int) -> float:
     return share * confidence + (1.0 - share) * GUESS
 
 
-def stands_for_all(understanding: Understanding, value: bool | int | float | None) -> bool:
+def stands_for_all(understanding: Understanding, value: bool | int | float | str | None) -> bool:
     """Whether such an answer from a part of the devices settles the question for all: found is found."""
     if understanding.task is Task.PRESENCE:
         return value is True

@@ -26,29 +26,31 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66oveate/v1/event.proto\x12\nfoveate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\"x\n\x08Sighting\x12\x30\n\x0c\x63\x61pture_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x1c\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x0f.foveate.v1.Box\"\xbe\x01\n\x05Track\x12\x10\n\x08track_id\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\tsightings\x18\x06 \x03(\x0b\x32\x14.foveate.v1.Sighting\"*\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"*\n\tEmbedding\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x02\"\xfc\x04\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x0f\n\x07site_id\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x15\n\rdevice_labels\x18\x06 \x03(\t\x12(\n\x07trigger\x18\x07 \x01(\x0e\x32\x17.foveate.v1.TriggerKind\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04open\x18\n \x01(\x08\x12\r\n\x05score\x18\x0b \x01(\x02\x12&\n\x06labels\x18\x0c \x03(\x0b\x32\x16.foveate.v1.LabelScore\x12!\n\x06tracks\x18\r \x03(\x0b\x32\x11.foveate.v1.Track\x12(\n\tembedding\x18\x0e \x01(\x0b\x32\x15.foveate.v1.Embedding\x12/\n\x0cmedia_offset\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0breport_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0creceive_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x08priority\x18\x12 \x01(\x0e\x32\x14.foveate.v1.Priority\x12\r\n\x05zones\x18\x13 \x03(\t\x12\r\n\x05\x61\x62out\x18\x14 \x01(\t\x12\x10\n\x08sequence\x18\x15 \x01(\x03\"\xb8\x01\n\x08Presence\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcapturing\x18\x04 \x01(\x08\x12\x0f\n\x07trouble\x18\x05 \x01(\t\x12\x14\n\x0coutbox_depth\x18\x06 \x01(\x03\x12\x0e\n\x06\x66rames\x18\x07 \x01(\x03\x12\x0f\n\x07version\x18\x08 \x01(\t*\xc5\x01\n\x0bTriggerKind\x12\x1c\n\x18TRIGGER_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13TRIGGER_KIND_MOTION\x10\x01\x12\x18\n\x14TRIGGER_KIND_NOVELTY\x10\x02\x12\x17\n\x13TRIGGER_KIND_OBJECT\x10\x03\x12\x16\n\x12TRIGGER_KIND_SOUND\x10\x04\x12\x1b\n\x17TRIGGER_KIND_TEXT_MATCH\x10\x05\x12\x17\n\x13TRIGGER_KIND_MANUAL\x10\x06*s\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03\x12\x13\n\x0fPRIORITY_URGENT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66oveate/v1/event.proto\x12\nfoveate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\"x\n\x08Sighting\x12\x30\n\x0c\x63\x61pture_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x1c\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x0f.foveate.v1.Box\"w\n\tZoneVisit\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xea\x01\n\x05Track\x12\x10\n\x08track_id\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\tsightings\x18\x06 \x03(\x0b\x32\x14.foveate.v1.Sighting\x12*\n\x0bzone_visits\x18\x07 \x03(\x0b\x32\x15.foveate.v1.ZoneVisit\"*\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"*\n\tEmbedding\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x02\"\xfc\x04\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x0f\n\x07site_id\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x15\n\rdevice_labels\x18\x06 \x03(\t\x12(\n\x07trigger\x18\x07 \x01(\x0e\x32\x17.foveate.v1.TriggerKind\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04open\x18\n \x01(\x08\x12\r\n\x05score\x18\x0b \x01(\x02\x12&\n\x06labels\x18\x0c \x03(\x0b\x32\x16.foveate.v1.LabelScore\x12!\n\x06tracks\x18\r \x03(\x0b\x32\x11.foveate.v1.Track\x12(\n\tembedding\x18\x0e \x01(\x0b\x32\x15.foveate.v1.Embedding\x12/\n\x0cmedia_offset\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0breport_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0creceive_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x08priority\x18\x12 \x01(\x0e\x32\x14.foveate.v1.Priority\x12\r\n\x05zones\x18\x13 \x03(\t\x12\r\n\x05\x61\x62out\x18\x14 \x01(\t\x12\x10\n\x08sequence\x18\x15 \x01(\x03\"\xb8\x01\n\x08Presence\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcapturing\x18\x04 \x01(\x08\x12\x0f\n\x07trouble\x18\x05 \x01(\t\x12\x14\n\x0coutbox_depth\x18\x06 \x01(\x03\x12\x0e\n\x06\x66rames\x18\x07 \x01(\x03\x12\x0f\n\x07version\x18\x08 \x01(\t*\xc5\x01\n\x0bTriggerKind\x12\x1c\n\x18TRIGGER_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13TRIGGER_KIND_MOTION\x10\x01\x12\x18\n\x14TRIGGER_KIND_NOVELTY\x10\x02\x12\x17\n\x13TRIGGER_KIND_OBJECT\x10\x03\x12\x16\n\x12TRIGGER_KIND_SOUND\x10\x04\x12\x1b\n\x17TRIGGER_KIND_TEXT_MATCH\x10\x05\x12\x17\n\x13TRIGGER_KIND_MANUAL\x10\x06*s\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03\x12\x13\n\x0fPRIORITY_URGENT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'foveate.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRIGGERKIND']._serialized_start=1398
-  _globals['_TRIGGERKIND']._serialized_end=1595
-  _globals['_PRIORITY']._serialized_start=1597
-  _globals['_PRIORITY']._serialized_end=1712
+  _globals['_TRIGGERKIND']._serialized_start=1563
+  _globals['_TRIGGERKIND']._serialized_end=1760
+  _globals['_PRIORITY']._serialized_start=1762
+  _globals['_PRIORITY']._serialized_end=1877
   _globals['_BOX']._serialized_start=103
   _globals['_BOX']._serialized_end=166
   _globals['_SIGHTING']._serialized_start=168
   _globals['_SIGHTING']._serialized_end=288
-  _globals['_TRACK']._serialized_start=291
-  _globals['_TRACK']._serialized_end=481
-  _globals['_LABELSCORE']._serialized_start=483
-  _globals['_LABELSCORE']._serialized_end=525
-  _globals['_EMBEDDING']._serialized_start=527
-  _globals['_EMBEDDING']._serialized_end=569
-  _globals['_EVENT']._serialized_start=572
-  _globals['_EVENT']._serialized_end=1208
-  _globals['_PRESENCE']._serialized_start=1211
-  _globals['_PRESENCE']._serialized_end=1395
+  _globals['_ZONEVISIT']._serialized_start=290
+  _globals['_ZONEVISIT']._serialized_end=409
+  _globals['_TRACK']._serialized_start=412
+  _globals['_TRACK']._serialized_end=646
+  _globals['_LABELSCORE']._serialized_start=648
+  _globals['_LABELSCORE']._serialized_end=690
+  _globals['_EMBEDDING']._serialized_start=692
+  _globals['_EMBEDDING']._serialized_end=734
+  _globals['_EVENT']._serialized_start=737
+  _globals['_EVENT']._serialized_end=1373
+  _globals['_PRESENCE']._serialized_start=1376
+  _globals['_PRESENCE']._serialized_end=1560
 # @@protoc_insertion_point(module_scope)

@@ -166,6 +166,40 @@ class Sighting(_message.Message):
 Global___Sighting: _TypeAlias = Sighting  # noqa: Y015
 
 @_typing.final
+class ZoneVisit(_message.Message):
+    """ZoneVisit is one stay of a track in one of the device's zones, by the middle of the lower edge of its box."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    """Name of the zone."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """First picture in it."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Last picture in it so far."""
+
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ZoneVisit: _TypeAlias = ZoneVisit  # noqa: Y015
+
+@_typing.final
 class Track(_message.Message):
     """Track is one object followed through time by one device."""
 
@@ -177,6 +211,7 @@ class Track(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     SIGHTINGS_FIELD_NUMBER: _builtins.int
+    ZONE_VISITS_FIELD_NUMBER: _builtins.int
     track_id: _builtins.int
     """Number that is unique for the device since it started."""
     label: _builtins.str
@@ -195,6 +230,10 @@ class Track(_message.Message):
     def sightings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sighting]:
         """A bounded sample of the path in order of time; the first and the last sighting are always in it."""
 
+    @_builtins.property
+    def zone_visits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ZoneVisit]:
+        """Stays in the device's zones in order of time; at most 32, the latest ones."""
+
     def __init__(
         self,
         *,
@@ -204,10 +243,11 @@ class Track(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         sightings: _abc.Iterable[Global___Sighting] | None = ...,
+        zone_visits: _abc.Iterable[Global___ZoneVisit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "label", b"label", "score", b"score", "sightings", b"sightings", "start_time", b"start_time", "track_id", b"track_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "label", b"label", "score", b"score", "sightings", b"sightings", "start_time", b"start_time", "track_id", b"track_id", "zone_visits", b"zone_visits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,45 +28,49 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66oveate/v1/question.proto\x12\nfoveate.v1\x1a\x16\x66oveate/v1/event.proto\x1a\x1a\x66oveate/v1/residency.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x05Scope\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12\x10\n\x08site_ids\x18\x02 \x03(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x96\x01\n\x0b\x43onstraints\x12+\n\x08\x64\x65\x61\x64line\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0cmax_cost_usd\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0emin_confidence\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_max_cost_usdB\x11\n\x0f_min_confidence\"\xcd\x01\n\x08Question\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12 \n\x05scope\x18\x03 \x01(\x0b\x32\x11.foveate.v1.Scope\x12,\n\x0b\x63onstraints\x18\x04 \x01(\x0b\x32\x17.foveate.v1.Constraints\x12 \n\x05\x61sker\x18\x05 \x01(\x0b\x32\x11.foveate.v1.Place\x12,\n\x08\x61sk_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xeb\x01\n\rUnderstanding\x12\x1e\n\x04task\x18\x01 \x01(\x0e\x32\x10.foveate.v1.Task\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03now\x18\x06 \x01(\x08\x12\x1e\n\x04pick\x18\x07 \x01(\x0e\x32\x10.foveate.v1.Pick\x12\x0e\n\x06reason\x18\x08 \x01(\t\"m\n\tPlacement\x12\x1e\n\x04tier\x18\x01 \x01(\x0e\x32\x10.foveate.v1.Tier\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x32\n\x0erepresentation\x18\x03 \x01(\x0e\x32\x1a.foveate.v1.Representation\"\xa2\x01\n\x10PlannedPlacement\x12(\n\tplacement\x18\x01 \x01(\x0b\x32\x15.foveate.v1.Placement\x12.\n\x0blatency_q95\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63ost_usd\x18\x03 \x01(\x01\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\"[\n\x11RejectedPlacement\x12(\n\tplacement\x18\x01 \x01(\x0b\x32\x15.foveate.v1.Placement\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\"\xd2\x01\n\x04Plan\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x30\n\runderstanding\x18\x02 \x01(\x0b\x32\x19.foveate.v1.Understanding\x12\x30\n\nplacements\x18\x03 \x03(\x0b\x32\x1c.foveate.v1.PlannedPlacement\x12/\n\x08rejected\x18\x04 \x03(\x0b\x32\x1d.foveate.v1.RejectedPlacement\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x10\n\x08left_out\x18\x06 \x03(\t\"\xb8\x01\n\x04Step\x12(\n\tplacement\x18\x01 \x01(\x0b\x32\x15.foveate.v1.Placement\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.foveate.v1.StepState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12*\n\x07latency\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63ost_usd\x18\x06 \x01(\x01\"\xde\x02\n\x08\x45vidence\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\tsightings\x18\x05 \x03(\x0b\x32\x14.foveate.v1.Sighting\x12\x0f\n\x07picture\x18\x06 \x01(\x0c\x12\x32\n\x0erepresentation\x18\x07 \x01(\x0e\x32\x1a.foveate.v1.Representation\x12/\n\x0cmedia_offset\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0cpicture_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdb\x02\n\x06\x41nswer\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12$\n\x07outcome\x18\x02 \x01(\x0e\x32\x13.foveate.v1.Outcome\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\x07present\x18\x04 \x01(\x08H\x00\x12\x0f\n\x05\x63ount\x18\x05 \x01(\x03H\x00\x12\x30\n\nfound_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x12\n\nconfidence\x18\x07 \x01(\x01\x12&\n\x08\x65vidence\x18\x08 \x03(\x0b\x32\x14.foveate.v1.Evidence\x12(\n\tplacement\x18\t \x01(\x0b\x32\x15.foveate.v1.Placement\x12\x10\n\x08\x63ost_usd\x18\n \x01(\x01\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x0c\n\x04rule\x18\x0c \x01(\t\x12\x13\n\x0bmoved_bytes\x18\r \x01(\x03\x42\x07\n\x05value\"\x96\x02\n\rAnswerRequest\x12&\n\x08question\x18\x01 \x01(\x0b\x32\x14.foveate.v1.Question\x12\x30\n\runderstanding\x18\x02 \x01(\x0b\x32\x19.foveate.v1.Understanding\x12(\n\tplacement\x18\x03 \x01(\x0b\x32\x15.foveate.v1.Placement\x12\x12\n\ndevice_ids\x18\x04 \x03(\t\x12\x18\n\x10\x64\x65vices_in_scope\x18\x05 \x01(\x05\x12,\n\ttime_left\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x07\x63\x61rried\x18\x07 \x03(\x0b\x32\x14.foveate.v1.Evidence*L\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x0f\n\x0bTIER_DEVICE\x10\x01\x12\r\n\tTIER_EDGE\x10\x02\x12\x0e\n\nTIER_CLOUD\x10\x03*\xb9\x01\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x11\n\rTASK_PRESENCE\x10\x01\x12\x0e\n\nTASK_COUNT\x10\x02\x12\r\n\tTASK_FIND\x10\x03\x12\x11\n\rTASK_DESCRIBE\x10\x04\x12\r\n\tTASK_READ\x10\x05\x12\x0f\n\x0bTASK_LISTEN\x10\x06\x12\x10\n\x0cTASK_COMPARE\x10\x07\x12\x12\n\x0eTASK_SUMMARISE\x10\x08\x12\x10\n\x0cTASK_EXTRACT\x10\t*f\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ANSWERED\x10\x01\x12\x13\n\x0fOUTCOME_REFUSED\x10\x02\x12\x17\n\x13OUTCOME_CANNOT_TELL\x10\x03*\x86\x01\n\tStepState\x12\x1a\n\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13STEP_STATE_ANSWERED\x10\x01\x12\x15\n\x11STEP_STATE_UNSURE\x10\x02\x12\x15\n\x11STEP_STATE_FAILED\x10\x03\x12\x16\n\x12STEP_STATE_SKIPPED\x10\x04*;\n\x04Pick\x12\x14\n\x10PICK_UNSPECIFIED\x10\x00\x12\x0e\n\nPICK_FIRST\x10\x01\x12\r\n\tPICK_LAST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66oveate/v1/question.proto\x12\nfoveate.v1\x1a\x16\x66oveate/v1/event.proto\x1a\x1a\x66oveate/v1/residency.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x05Scope\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12\x10\n\x08site_ids\x18\x02 \x03(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x0b\x43onstraints\x12+\n\x08\x64\x65\x61\x64line\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0cmax_cost_usd\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0emin_confidence\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\ranswer_schema\x18\x04 \x01(\tB\x0f\n\r_max_cost_usdB\x11\n\x0f_min_confidence\"\xcd\x01\n\x08Question\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12 \n\x05scope\x18\x03 \x01(\x0b\x32\x11.foveate.v1.Scope\x12,\n\x0b\x63onstraints\x18\x04 \x01(\x0b\x32\x17.foveate.v1.Constraints\x12 \n\x05\x61sker\x18\x05 \x01(\x0b\x32\x11.foveate.v1.Place\x12,\n\x08\x61sk_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x99\x01\n\x04Side\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x12\n\ndevice_ids\x18\x03 \x03(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbb\x02\n\rUnderstanding\x12\x1e\n\x04task\x18\x01 \x01(\x0e\x32\x10.foveate.v1.Task\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03now\x18\x06 \x01(\x08\x12\x1e\n\x04pick\x18\x07 \x01(\x0e\x32\x10.foveate.v1.Pick\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07\x63olours\x18\t \x03(\t\x12\r\n\x05zones\x18\n \x03(\t\x12\r\n\x05words\x18\x0b \x03(\t\x12\x1f\n\x05sides\x18\x0c \x03(\x0b\x32\x10.foveate.v1.Side\"m\n\tPlacement\x12\x1e\n\x04tier\x18\x01 \x01(\x0e\x32\x10.foveate.v1.Tier\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x32\n\x0erepresentation\x18\x03 \x01(\x0e\x32\x1a.foveate.v1.Representation\"\xa2\x01\n\x10PlannedPlacement\x12(\n\tplacement\x18\x01 \x01(\x0b\x32\x15.foveate.v1.Placement\x12.\n\x0blatency_q95\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63ost_usd\x18\x03 \x01(\x01\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\"[\n\x11RejectedPlacement\x12(\n\tplacement\x18\x01 \x01(\x0b\x32\x15.foveate.v1.Placement\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\"\xd2\x01\n\x04Plan\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x30\n\runderstanding\x18\x02 \x01(\x0b\x32\x19.foveate.v1.Understanding\x12\x30\n\nplacements\x18\x03 \x03(\x0b\x32\x1c.foveate.v1.PlannedPlacement\x12/\n\x08rejected\x18\x04 \x03(\x0b\x32\x1d.foveate.v1.RejectedPlacement\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x10\n\x08left_out\x18\x06 \x03(\t\"\xb8\x01\n\x04Step\x12(\n\tplacement\x18\x01 \x01(\x0b\x32\x15.foveate.v1.Placement\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.foveate.v1.StepState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12*\n\x07latency\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x63ost_usd\x18\x06 \x01(\x01\"\xed\x02\n\x08\x45vidence\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\tsightings\x18\x05 \x03(\x0b\x32\x14.foveate.v1.Sighting\x12\x0f\n\x07picture\x18\x06 \x01(\x0c\x12\x32\n\x0erepresentation\x18\x07 \x01(\x0e\x32\x1a.foveate.v1.Representation\x12/\n\x0cmedia_offset\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0cpicture_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05quote\x18\n \x01(\t\"I\n\x06Tokens\x12\x0e\n\x06prompt\x18\x01 \x01(\x03\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\x03\x12\x10\n\x08thinking\x18\x03 \x01(\x03\x12\r\n\x05saved\x18\x04 \x01(\x03\"\xbf\x03\n\x06\x41nswer\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12$\n\x07outcome\x18\x02 \x01(\x0e\x32\x13.foveate.v1.Outcome\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\x07present\x18\x04 \x01(\x08H\x00\x12\x0f\n\x05\x63ount\x18\x05 \x01(\x03H\x00\x12\x30\n\nfound_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x0e\n\x04said\x18\x0e \x01(\tH\x00\x12\x12\n\nconfidence\x18\x07 \x01(\x01\x12&\n\x08\x65vidence\x18\x08 \x03(\x0b\x32\x14.foveate.v1.Evidence\x12(\n\tplacement\x18\t \x01(\x0b\x32\x15.foveate.v1.Placement\x12\x10\n\x08\x63ost_usd\x18\n \x01(\x01\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x0c\n\x04rule\x18\x0c \x01(\t\x12\x13\n\x0bmoved_bytes\x18\r \x01(\x03\x12\x10\n\x08\x64ocument\x18\x0f \x01(\t\x12\r\n\x05model\x18\x10 \x01(\t\x12\"\n\x06tokens\x18\x11 \x01(\x0b\x32\x12.foveate.v1.Tokens\x12\r\n\x05\x61lone\x18\x12 \x01(\x08\x42\x07\n\x05value\"\x96\x02\n\rAnswerRequest\x12&\n\x08question\x18\x01 \x01(\x0b\x32\x14.foveate.v1.Question\x12\x30\n\runderstanding\x18\x02 \x01(\x0b\x32\x19.foveate.v1.Understanding\x12(\n\tplacement\x18\x03 \x01(\x0b\x32\x15.foveate.v1.Placement\x12\x12\n\ndevice_ids\x18\x04 \x03(\t\x12\x18\n\x10\x64\x65vices_in_scope\x18\x05 \x01(\x05\x12,\n\ttime_left\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x07\x63\x61rried\x18\x07 \x03(\x0b\x32\x14.foveate.v1.Evidence*L\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x0f\n\x0bTIER_DEVICE\x10\x01\x12\r\n\tTIER_EDGE\x10\x02\x12\x0e\n\nTIER_CLOUD\x10\x03*\xb9\x01\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x11\n\rTASK_PRESENCE\x10\x01\x12\x0e\n\nTASK_COUNT\x10\x02\x12\r\n\tTASK_FIND\x10\x03\x12\x11\n\rTASK_DESCRIBE\x10\x04\x12\r\n\tTASK_READ\x10\x05\x12\x0f\n\x0bTASK_LISTEN\x10\x06\x12\x10\n\x0cTASK_COMPARE\x10\x07\x12\x12\n\x0eTASK_SUMMARISE\x10\x08\x12\x10\n\x0cTASK_EXTRACT\x10\t*f\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ANSWERED\x10\x01\x12\x13\n\x0fOUTCOME_REFUSED\x10\x02\x12\x17\n\x13OUTCOME_CANNOT_TELL\x10\x03*\x86\x01\n\tStepState\x12\x1a\n\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13STEP_STATE_ANSWERED\x10\x01\x12\x15\n\x11STEP_STATE_UNSURE\x10\x02\x12\x15\n\x11STEP_STATE_FAILED\x10\x03\x12\x16\n\x12STEP_STATE_SKIPPED\x10\x04*;\n\x04Pick\x12\x14\n\x10PICK_UNSPECIFIED\x10\x00\x12\x0e\n\nPICK_FIRST\x10\x01\x12\r\n\tPICK_LAST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'foveate.v1.question_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TIER']._serialized_start=2652
-  _globals['_TIER']._serialized_end=2728
-  _globals['_TASK']._serialized_start=2731
-  _globals['_TASK']._serialized_end=2916
-  _globals['_OUTCOME']._serialized_start=2918
-  _globals['_OUTCOME']._serialized_end=3020
-  _globals['_STEPSTATE']._serialized_start=3023
-  _globals['_STEPSTATE']._serialized_end=3157
-  _globals['_PICK']._serialized_start=3159
-  _globals['_PICK']._serialized_end=3218
+  _globals['_TIER']._serialized_start=3101
+  _globals['_TIER']._serialized_end=3177
+  _globals['_TASK']._serialized_start=3180
+  _globals['_TASK']._serialized_end=3365
+  _globals['_OUTCOME']._serialized_start=3367
+  _globals['_OUTCOME']._serialized_end=3469
+  _globals['_STEPSTATE']._serialized_start=3472
+  _globals['_STEPSTATE']._serialized_end=3606
+  _globals['_PICK']._serialized_start=3608
+  _globals['_PICK']._serialized_end=3667
   _globals['_SCOPE']._serialized_start=159
   _globals['_SCOPE']._serialized_end=298
   _globals['_CONSTRAINTS']._serialized_start=301
-  _globals['_CONSTRAINTS']._serialized_end=451
-  _globals['_QUESTION']._serialized_start=454
-  _globals['_QUESTION']._serialized_end=659
-  _globals['_UNDERSTANDING']._serialized_start=662
-  _globals['_UNDERSTANDING']._serialized_end=897
-  _globals['_PLACEMENT']._serialized_start=899
-  _globals['_PLACEMENT']._serialized_end=1008
-  _globals['_PLANNEDPLACEMENT']._serialized_start=1011
-  _globals['_PLANNEDPLACEMENT']._serialized_end=1173
-  _globals['_REJECTEDPLACEMENT']._serialized_start=1175
-  _globals['_REJECTEDPLACEMENT']._serialized_end=1266
-  _globals['_PLAN']._serialized_start=1269
-  _globals['_PLAN']._serialized_end=1479
-  _globals['_STEP']._serialized_start=1482
-  _globals['_STEP']._serialized_end=1666
-  _globals['_EVIDENCE']._serialized_start=1669
-  _globals['_EVIDENCE']._serialized_end=2019
-  _globals['_ANSWER']._serialized_start=2022
-  _globals['_ANSWER']._serialized_end=2369
-  _globals['_ANSWERREQUEST']._serialized_start=2372
-  _globals['_ANSWERREQUEST']._serialized_end=2650
+  _globals['_CONSTRAINTS']._serialized_end=474
+  _globals['_QUESTION']._serialized_start=477
+  _globals['_QUESTION']._serialized_end=682
+  _globals['_SIDE']._serialized_start=685
+  _globals['_SIDE']._serialized_end=838
+  _globals['_UNDERSTANDING']._serialized_start=841
+  _globals['_UNDERSTANDING']._serialized_end=1156
+  _globals['_PLACEMENT']._serialized_start=1158
+  _globals['_PLACEMENT']._serialized_end=1267
+  _globals['_PLANNEDPLACEMENT']._serialized_start=1270
+  _globals['_PLANNEDPLACEMENT']._serialized_end=1432
+  _globals['_REJECTEDPLACEMENT']._serialized_start=1434
+  _globals['_REJECTEDPLACEMENT']._serialized_end=1525
+  _globals['_PLAN']._serialized_start=1528
+  _globals['_PLAN']._serialized_end=1738
+  _globals['_STEP']._serialized_start=1741
+  _globals['_STEP']._serialized_end=1925
+  _globals['_EVIDENCE']._serialized_start=1928
+  _globals['_EVIDENCE']._serialized_end=2293
+  _globals['_TOKENS']._serialized_start=2295
+  _globals['_TOKENS']._serialized_end=2368
+  _globals['_ANSWER']._serialized_start=2371
+  _globals['_ANSWER']._serialized_end=2818
+  _globals['_ANSWERREQUEST']._serialized_start=2821
+  _globals['_ANSWERREQUEST']._serialized_end=3099
 # @@protoc_insertion_point(module_scope)

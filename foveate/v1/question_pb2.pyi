@@ -238,10 +238,13 @@ class Constraints(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     MAX_COST_USD_FIELD_NUMBER: _builtins.int
     MIN_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    ANSWER_SCHEMA_FIELD_NUMBER: _builtins.int
     max_cost_usd: _builtins.float
     """Most that the answer may cost, in US dollars."""
     min_confidence: _builtins.float
     """Confidence, 0 to 1, below which the answer is "cannot tell"."""
+    answer_schema: _builtins.str
+    """JSON Schema (2020-12) that the answer's document must fulfil; at most 16 KiB, empty for none."""
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """Time until the final answer."""
@@ -252,10 +255,11 @@ class Constraints(_message.Message):
         deadline: _duration_pb2.Duration | None = ...,
         max_cost_usd: _builtins.float | None = ...,
         min_confidence: _builtins.float | None = ...,
+        answer_schema: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_min_confidence", b"_min_confidence", "deadline", b"deadline", "max_cost_usd", b"max_cost_usd", "min_confidence", b"min_confidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_min_confidence", b"_min_confidence", "deadline", b"deadline", "max_cost_usd", b"max_cost_usd", "min_confidence", b"min_confidence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd", "_min_confidence", b"_min_confidence", "answer_schema", b"answer_schema", "deadline", b"deadline", "max_cost_usd", b"max_cost_usd", "min_confidence", b"min_confidence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
@@ -319,6 +323,52 @@ class Question(_message.Message):
 Global___Question: _TypeAlias = Question  # noqa: Y015
 
 @_typing.final
+class Side(_message.Message):
+    """Side is one of the two things that a comparison sets against each other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    DEVICE_IDS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """The thing, in the asker's words."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """COCO-80 names that it means; empty when the detector has no name for it."""
+
+    @_builtins.property
+    def device_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Devices that it is about; empty for all in scope."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when to look."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when to look."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        device_ids: _abc.Iterable[_builtins.str] | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_ids", b"device_ids", "end_time", b"end_time", "labels", b"labels", "start_time", b"start_time", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Side: _TypeAlias = Side  # noqa: Y015
+
+@_typing.final
 class Understanding(_message.Message):
     """Understanding is what the router read out of the text."""
 
@@ -332,6 +382,10 @@ class Understanding(_message.Message):
     NOW_FIELD_NUMBER: _builtins.int
     PICK_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    COLOURS_FIELD_NUMBER: _builtins.int
+    ZONES_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    SIDES_FIELD_NUMBER: _builtins.int
     task: Global___Task.ValueType
     """Kind of question."""
     subject: _builtins.str
@@ -354,6 +408,22 @@ class Understanding(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """Until when to look."""
 
+    @_builtins.property
+    def colours(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Colours that the subject has, such as "red"; only pictures can tell."""
+
+    @_builtins.property
+    def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of zones that the question is about; a thing counts while it stands in one of them."""
+
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words to look for in what is written or said, such as "exit"."""
+
+    @_builtins.property
+    def sides(self) -> _containers.RepeatedCompositeFieldContainer[Global___Side]:
+        """The two things of a comparison, empty otherwise."""
+
     def __init__(
         self,
         *,
@@ -365,10 +435,14 @@ class Understanding(_message.Message):
         now: _builtins.bool = ...,
         pick: Global___Pick.ValueType = ...,
         reason: _builtins.str = ...,
+        colours: _abc.Iterable[_builtins.str] | None = ...,
+        zones: _abc.Iterable[_builtins.str] | None = ...,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+        sides: _abc.Iterable[Global___Side] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "labels", b"labels", "now", b"now", "pick", b"pick", "reason", b"reason", "start_time", b"start_time", "subject", b"subject", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["colours", b"colours", "end_time", b"end_time", "labels", b"labels", "now", b"now", "pick", b"pick", "reason", b"reason", "sides", b"sides", "start_time", b"start_time", "subject", b"subject", "task", b"task", "words", b"words", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -589,6 +663,7 @@ class Evidence(_message.Message):
     REPRESENTATION_FIELD_NUMBER: _builtins.int
     MEDIA_OFFSET_FIELD_NUMBER: _builtins.int
     PICTURE_TIME_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """Device that saw it."""
     event_id: _builtins.str
@@ -597,6 +672,8 @@ class Evidence(_message.Message):
     """JPEG of at most 256 KiB; empty when no picture may travel."""
     representation: _residency_pb2.Representation.ValueType
     """Form of the picture; FACTS when there is none."""
+    quote: _builtins.str
+    """What was read or heard there, as it was recognised; never an instruction to anybody. At most 500 characters."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the time span."""
@@ -629,14 +706,49 @@ class Evidence(_message.Message):
         representation: _residency_pb2.Representation.ValueType = ...,
         media_offset: _duration_pb2.Duration | None = ...,
         picture_time: _timestamp_pb2.Timestamp | None = ...,
+        quote: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "media_offset", b"media_offset", "picture_time", b"picture_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "end_time", b"end_time", "event_id", b"event_id", "media_offset", b"media_offset", "picture", b"picture", "picture_time", b"picture_time", "representation", b"representation", "sightings", b"sightings", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "end_time", b"end_time", "event_id", b"event_id", "media_offset", b"media_offset", "picture", b"picture", "picture_time", b"picture_time", "quote", b"quote", "representation", b"representation", "sightings", b"sightings", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
+
+@_typing.final
+class Tokens(_message.Message):
+    """Tokens are what a language model read and wrote for an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    THINKING_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.int
+    """Read, pictures included."""
+    answer: _builtins.int
+    """Written as the answer itself."""
+    thinking: _builtins.int
+    """Written while thinking before a second answer."""
+    saved: _builtins.int
+    """Not written, since the first answer was sure enough: the mean of those that did think, so an estimate."""
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.int = ...,
+        answer: _builtins.int = ...,
+        thinking: _builtins.int = ...,
+        saved: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "prompt", b"prompt", "saved", b"saved", "thinking", b"thinking"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tokens: _TypeAlias = Tokens  # noqa: Y015
 
 @_typing.final
 class Answer(_message.Message):
@@ -650,6 +762,7 @@ class Answer(_message.Message):
     PRESENT_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     FOUND_TIME_FIELD_NUMBER: _builtins.int
+    SAID_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
@@ -657,6 +770,10 @@ class Answer(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     RULE_FIELD_NUMBER: _builtins.int
     MOVED_BYTES_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    ALONE_FIELD_NUMBER: _builtins.int
     question_id: _builtins.str
     """Question it answers."""
     outcome: Global___Outcome.ValueType
@@ -667,6 +784,8 @@ class Answer(_message.Message):
     """Whether it is or was there."""
     count: _builtins.int
     """How many."""
+    said: _builtins.str
+    """What is written, was said or is described."""
     confidence: _builtins.float
     """Calibrated confidence, 0 to 1."""
     cost_usd: _builtins.float
@@ -677,6 +796,12 @@ class Answer(_message.Message):
     """Residency rule that decided, when one did."""
     moved_bytes: _builtins.int
     """Bytes of footage that were moved to answer."""
+    document: _builtins.str
+    """JSON that fulfils the question's schema; empty when none was asked for or nothing valid was found."""
+    model: _builtins.str
+    """Models that answered, as name@revision, separated by " + "; empty for refusals."""
+    alone: _builtins.bool
+    """Whether a site gave it by itself, with no link to the cloud."""
     @_builtins.property
     def found_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
@@ -689,6 +814,10 @@ class Answer(_message.Message):
     def placement(self) -> Global___Placement:
         """Who gave it; unset for refusals."""
 
+    @_builtins.property
+    def tokens(self) -> Global___Tokens:
+        """What a language model read and wrote; unset when none did."""
+
     def __init__(
         self,
         *,
@@ -698,6 +827,7 @@ class Answer(_message.Message):
         present: _builtins.bool = ...,
         count: _builtins.int = ...,
         found_time: _timestamp_pb2.Timestamp | None = ...,
+        said: _builtins.str = ...,
         confidence: _builtins.float = ...,
         evidence: _abc.Iterable[Global___Evidence] | None = ...,
         placement: Global___Placement | None = ...,
@@ -705,12 +835,16 @@ class Answer(_message.Message):
         reason: _builtins.str = ...,
         rule: _builtins.str = ...,
         moved_bytes: _builtins.int = ...,
+        document: _builtins.str = ...,
+        model: _builtins.str = ...,
+        tokens: Global___Tokens | None = ...,
+        alone: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "found_time", b"found_time", "placement", b"placement", "present", b"present", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "found_time", b"found_time", "placement", b"placement", "present", b"present", "said", b"said", "tokens", b"tokens", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "cost_usd", b"cost_usd", "count", b"count", "evidence", b"evidence", "found_time", b"found_time", "moved_bytes", b"moved_bytes", "outcome", b"outcome", "placement", b"placement", "present", b"present", "question_id", b"question_id", "reason", b"reason", "rule", b"rule", "text", b"text", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alone", b"alone", "confidence", b"confidence", "cost_usd", b"cost_usd", "count", b"count", "document", b"document", "evidence", b"evidence", "found_time", b"found_time", "model", b"model", "moved_bytes", b"moved_bytes", "outcome", b"outcome", "placement", b"placement", "present", b"present", "question_id", b"question_id", "reason", b"reason", "rule", b"rule", "said", b"said", "text", b"text", "tokens", b"tokens", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["present", "count", "found_time"]  # noqa: Y015
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["present", "count", "found_time", "said"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
 

@@ -24,6 +24,8 @@ from foveate.wire.scalars import (
     timestamp,
 )
 
+_MOST_VISITS = 32
+
 
 def box_to(box: Box) -> event_pb.Box:
     """A box."""
@@ -59,6 +61,10 @@ def _track_to(track: m.Track) -> event_pb.Track:
         start_time=timestamp(track.start),
         end_time=timestamp(track.end),
         sightings=[sighting_to(s) for s in track.sightings],
+        zone_visits=[
+            event_pb.ZoneVisit(zone=v.zone, start_time=timestamp(v.start), end_time=timestamp(v.end))
+            for v in track.zone_visits
+        ],
     )
 
 
@@ -72,7 +78,14 @@ def _track_of(message: event_pb.Track) -> m.Track:
         start=start,
         end=end,
         sightings=tuple(sighting_of(s) for s in message.sightings),
+        zone_visits=tuple(_visit_of(visit) for visit in message.zone_visits[-_MOST_VISITS:]),
     )
+
+
+def _visit_of(message: event_pb.ZoneVisit) -> m.ZoneVisit:
+    start, end = moment(message, "start_time"), moment(message, "end_time")
+    ordered(start, end, "ZoneVisit")
+    return m.ZoneVisit(message.zone, start, end)
 
 
 def embedding_to(embedding: m.Embedding) -> event_pb.Embedding:

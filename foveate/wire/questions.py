@@ -29,6 +29,9 @@ from foveate.wire.scalars import (
 
 MAX_TEXT = 2000  # characters; a question is a sentence, not a document
 MAX_PICTURE = 256 * 1024  # bytes
+MAX_SCHEMA = 16 * 1024  # characters of a JSON Schema, and of the document that fulfils it
+MAX_SAID = 4000  # characters of what is written, said or described
+MAX_QUOTE = 500
 
 
 def _optional_timestamp(message: object, field: str, seconds: float | None) -> None:
@@ -44,7 +47,11 @@ def question_to(question: m.Question) -> pb.Question:
         text=question.text,
         ask_time=timestamp(question.ask_time),
         scope=pb.Scope(device_ids=scope.device_ids, site_ids=scope.site_ids),
-        constraints=pb.Constraints(max_cost_usd=limits.max_cost_usd, min_confidence=limits.min_confidence),
+        constraints=pb.Constraints(
+            max_cost_usd=limits.max_cost_usd,
+            min_confidence=limits.min_confidence,
+            answer_schema=limits.answer_schema,
+        ),
     )
     _optional_timestamp(message.scope, "start_time", scope.start)
     _optional_timestamp(message.scope, "end_time", scope.end)
@@ -83,7 +90,13 @@ def _constraints_of(message: pb.Constraints) -> m.Constraints:
     confidence = message.min_confidence if message.HasField("min_confidence") else None
     if deadline is not None and deadline <= 0:
         raise InvalidInput("The deadline is already over; give a time above zero.", field="constraints.deadline")
+    if len(message.answer_schema) > MAX_SCHEMA:
+        raise InvalidInput(
+            f"The schema has {len(message.answer_schema)} characters; keep it to {MAX_SCHEMA}.",
+            field="constraints.answer_schema",
+        )
     return m.Constraints(
+        answer_schema=message.answer_schema,
         deadline_s=deadline,
         max_cost_usd=None if cost is None else amount(cost, "constraints.max_cost_usd"),
         min_confidence=None if confidence is None else fraction(confidence, "constraints.min_confidence"),
@@ -101,7 +114,27 @@ def understanding_to(u: m.Understanding) -> pb.Understanding:
         now=u.now,
         pick=pb.PICK_UNSPECIFIED if u.pick is m.Pick.ANY else enum_to(pb.Pick, u.pick),
         reason=u.reason,
+        colours=u.colours,
+        zones=u.zones,
+        words=u.words,
+        sides=[_side_to(side) for side in u.sides],
     )
+
+
+def _side_to(side: m.Side) -> pb.Side:
+    return pb.Side(
+        subject=side.subject,
+        labels=side.labels,
+        device_ids=side.device_ids,
+        start_time=timestamp(side.start),
+        end_time=timestamp(side.end),
+    )
+
+
+def _side_of(message: pb.Side) -> m.Side:
+    start, end = moment(message, "start_time"), moment(message, "end_time")
+    ordered(start, end, "Side")
+    return m.Side(message.subject, tuple(message.labels), tuple(message.device_ids), start, end)
 
 
 def understanding_of(message: pb.Understanding) -> m.Understanding:
@@ -118,6 +151,10 @@ def understanding_of(message: pb.Understanding) -> m.Understanding:
         now=message.now,
         pick=m.Pick.ANY if any_pick else enum_of(m.Pick, pb.Pick, message.pick, "Understanding.pick"),
         reason=message.reason,
+        colours=tuple(message.colours),
+        zones=tuple(message.zones),
+        words=tuple(message.words),
+        sides=tuple(_side_of(side) for side in message.sides),
     )
 
 
@@ -220,6 +257,7 @@ def evidence_to(evidence: m.Evidence) -> pb.Evidence:
         sightings=[sighting_to(s) for s in evidence.sightings],
         picture=evidence.picture,
         representation=enum_to(residency_pb.Representation, evidence.representation),
+        quote=evidence.quote[:MAX_QUOTE],
     )
     if evidence.media_offset is not None:
         message.media_offset.CopyFrom(duration(evidence.media_offset))
@@ -245,6 +283,7 @@ def evidence_of(message: pb.Evidence) -> m.Evidence:
         ),
         media_offset=optional_span(message, "media_offset"),
         picture_time=optional_moment(message, "picture_time"),
+        quote=message.quote[:MAX_QUOTE],
     )
 
 
@@ -261,6 +300,10 @@ def answer_to(answer: m.Answer) -> pb.Answer:
         reason=answer.reason,
         rule=answer.rule,
         moved_bytes=answer.moved_bytes,
+        document=answer.document,
+        model=answer.model,
+        tokens=None if answer.tokens is None else _tokens_to(answer.tokens),
+        alone=answer.alone,
     )
     match answer.value:
         case bool(present):
@@ -269,14 +312,27 @@ def answer_to(answer: m.Answer) -> pb.Answer:
             message.count = count
         case float(found):
             message.found_time.CopyFrom(timestamp(found))
+        case str(said):
+            message.said = said[:MAX_SAID]
         case None:
             pass
     return message
 
 
+def _tokens_to(tokens: m.Tokens) -> pb.Tokens:
+    return pb.Tokens(prompt=tokens.prompt, answer=tokens.answer, thinking=tokens.thinking, saved=tokens.saved)
+
+
+def _tokens_of(message: pb.Tokens) -> m.Tokens:
+    read = {name: int(amount(getattr(message, name), f"Tokens.{name}")) for name in m.Tokens.__dataclass_fields__}
+    return m.Tokens(**read)
+
+
 def answer_of(message: pb.Answer) -> m.Answer:
     """An answer."""
-    value: bool | int | float | None
+    value: bool | int | float | str | None
+    if len(message.document) > MAX_SCHEMA:
+        raise MalformedMessage(f"Answer.document has {len(message.document)} characters; at most {MAX_SCHEMA}.")
     match message.WhichOneof("value"):
         case "present":
             value = message.present
@@ -284,6 +340,8 @@ def answer_of(message: pb.Answer) -> m.Answer:
             value = int(amount(message.count, "Answer.count"))
         case "found_time":
             value = moment(message, "found_time")
+        case "said":
+            value = message.said[:MAX_SAID]
         case _:
             value = None
     return m.Answer(
@@ -298,6 +356,10 @@ def answer_of(message: pb.Answer) -> m.Answer:
         reason=message.reason,
         rule=message.rule,
         moved_bytes=int(amount(message.moved_bytes, "Answer.moved_bytes")),
+        document=message.document,
+        model=message.model,
+        tokens=_tokens_of(message.tokens) if message.HasField("tokens") else None,
+        alone=message.alone,
     )
 
 
