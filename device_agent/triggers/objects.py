@@ -146,8 +146,10 @@ class ObjectTrigger:
         return known is not None
 
     def _locate(self, stay: Stay, seen: Sighting) -> None:
-        """Notes when it was seen in the zones that count."""
-        if not self._rules.zones or not set(self._zones.under([seen.box])) & set(self._rules.zones):
+        """Notes the zones that it was seen in, and when it was in those that count."""
+        zones = self._zones.under([seen.box])
+        stay.visit(zones, seen.time)
+        if not self._rules.zones or not set(zones) & set(self._rules.zones):
             return
         before, stay.inside_at = stay.inside_at, seen.time
         if before is None or seen.time - before > self._rules.pace.merge_s:

@@ -1,15 +1,17 @@
 """One object's stay: its path over short gaps, when it last moved, and whether it has become scenery.
 
-In: the states of one track, or of two that are one object. Out: what `objects.py` decides by. It knows no events.
+In: the states of one track, or of two that are one object. Out: what `objects.py` decides by, and its visits to zones.
+It knows no events.
 Next: `objects.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from device_agent.view import Followed
-from foveate.messages import Embedding, Sighting, Track
+from foveate.messages import Embedding, Sighting, Track, ZoneVisit
 from foveate.vision.boxes import Box
 
 _SAME_PLACE = 0.5  # overlap below which a box stands elsewhere
@@ -17,6 +19,7 @@ _STEPS = 2  # sightings elsewhere in a row: what hides half of a parked car for 
 _NEAR = 0.3  # overlap of where a track ended and where one begins that may go on from it
 _EDGE = 0.01  # this close to the picture's edge an object may have left
 _SIGHTINGS = 16
+_VISITS = 32
 
 
 class Stay:
@@ -36,6 +39,8 @@ class Stay:
         """The vector of its best picture, once it is lost."""
         self._base: Track | None = None
         self._elsewhere: list[Sighting] = []
+        self._visits: list[ZoneVisit] = []
+        self._within: dict[str, int] = {}  # zones that it stood in when it was last seen, with the visit's place
 
     def follow(self, item: Followed) -> None:
         """Takes in the newest state of its track."""
@@ -58,13 +63,39 @@ class Stay:
         away = min(last.left, last.top, 1.0 - last.right, 1.0 - last.bottom) > _EDGE
         return away and last.iou(track.sightings[0].box) >= _NEAR
 
+    def visit(self, zones: Iterable[str], time: float) -> None:
+        """Takes in which zones it stood in when it was seen at `time`; sightings come in order."""
+        within = {}
+        for zone in zones:
+            known = self._within.get(zone)
+            if known is None:
+                self._visits.append(ZoneVisit(zone, time, time))
+                known = len(self._visits) - 1
+            else:
+                self._visits[known] = replace(self._visits[known], end=time)
+            within[zone] = known
+        self._within = within
+        excess = len(self._visits) - _VISITS
+        if excess > 0:
+            del self._visits[:excess]
+            self._within = {zone: index - excess for zone, index in within.items() if index >= excess}
+
     def path(self) -> Track:
         """The track since it began to matter; its last sighting is always in it."""
-        track, start = self.track, min(self.since, self.track.end)
+        track, start = replace(self.track, zone_visits=self._visited()), min(self.since, self.track.end)
         if start <= track.start:
             return track
         seen = tuple(item for item in track.sightings if item.time >= start) or track.sightings[-1:]
-        return replace(track, start=start, sightings=seen)
+        visits = tuple(replace(v, start=max(v.start, start)) for v in track.zone_visits if v.end >= start)
+        return replace(track, start=start, sightings=seen, zone_visits=visits)
+
+    def _visited(self) -> tuple[ZoneVisit, ...]:
+        """All visits; one that goes on lasts as long as the track, which may stand where nobody needs to look."""
+        going_on = set(self._within.values())
+        return tuple(
+            replace(visit, end=max(visit.end, self.track.end)) if index in going_on else visit
+            for index, visit in enumerate(self._visits)
+        )
 
     def _step(self, seen: Sighting) -> None:
         """Whether it stands elsewhere now; if so it has moved since the first sighting there."""

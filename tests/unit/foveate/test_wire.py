@@ -57,7 +57,10 @@ def built(draw: Any, kind: Any, *, span: bool = True, **fields: Any) -> Any:
     return kind(**values)
 
 
-tracks = built(m.Track, track_id=counts, label=words, score=scores, sightings=tuples(sightings))
+visits = built(m.ZoneVisit, zone=words)
+tracks = built(
+    m.Track, track_id=counts, label=words, score=scores, sightings=tuples(sightings), zone_visits=tuples(visits)
+)
 embeddings = st.builds(
     m.Embedding,
     st.just("conse@1"),
@@ -91,9 +94,10 @@ evidence = built(
     representation=st.sampled_from(m.Representation),
     media_offset=st.none() | spans,
     picture_time=st.none() | times,
+    quote=words,
 )
 scopes = st.builds(m.Scope, tuples(words), tuples(words)) | built(m.Scope, device_ids=tuples(words))
-constraints = st.builds(m.Constraints, st.none() | spans.filter(bool), st.none() | costs, st.none() | doubles)
+constraints = st.builds(m.Constraints, st.none() | spans.filter(bool), st.none() | costs, st.none() | doubles, words)
 questions = st.builds(
     m.Question,
     question_id=ids,
@@ -111,6 +115,10 @@ understandings = built(
     now=st.booleans(),
     pick=st.sampled_from(m.Pick),
     reason=words,
+    colours=tuples(words),
+    zones=tuples(words),
+    words=tuples(words),
+    sides=tuples(built(m.Side, subject=words, labels=tuples(words), device_ids=tuples(words)), 2),
 )
 plans = st.builds(
     m.Plan,
@@ -128,13 +136,17 @@ answers = st.builds(
     outcome=st.sampled_from(m.Outcome),
     text=words,
     confidence=doubles,
-    value=st.none() | st.booleans() | counts | times,
+    value=st.none() | st.booleans() | counts | times | words,
     evidence=tuples(evidence, 2),
     placement=st.none() | placements,
     cost_usd=costs,
     reason=words,
     rule=words,
     moved_bytes=counts,
+    document=words,
+    model=words,
+    tokens=st.none() | st.builds(m.Tokens, counts, counts, counts, counts),
+    alone=st.booleans(),
 )
 requests = st.builds(
     m.AnswerRequest, questions, understandings, placements, tuples(words), counts, spans, tuples(evidence, 2)
@@ -226,7 +238,7 @@ def test_bytes_that_are_no_message_are_refused(kind: Any):
 
 def test_every_dataclass_that_travels_is_tried_here():
     carried_inside = {"LabelScore", "Embedding", "Sighting", "Track", "Scope", "Constraints", "PlannedPlacement"}
-    carried_inside |= {"RejectedPlacement"}
+    carried_inside |= {"RejectedPlacement", "Side", "Tokens", "ZoneVisit"}
     ours = {name for name, kind in vars(m).items() if dataclasses.is_dataclass(kind) and kind.__module__ == m.__name__}
     assert ours == {name for name in names if name != "ResidencyPolicy"} | carried_inside
 

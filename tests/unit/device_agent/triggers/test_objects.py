@@ -173,6 +173,37 @@ def test_only_the_zones_that_are_asked_for_make_events_and_leaving_them_ends_the
     assert spans == [(10, 14), (25, 27)]
 
 
+def test_a_track_tells_when_it_stood_in_each_zone() -> None:
+    trigger = triggers(_only(), zones=(LEFT, FLOOR))
+    told: list[Event] = []
+    for second, box in enumerate([HERE] * 4 + [THERE] * 3 + [HERE] * 2):
+        told += trigger.see(view(second, followed(1, 0, second, box=box)))
+    told += trigger.finish(START + 9)
+    visits = [(v.zone, v.start - START, v.end - START) for v in told[-1].tracks[0].zone_visits]
+    assert visits == [("left", 0, 3), ("floor", 0, 8), ("left", 7, 8)]
+
+
+def test_whoever_stands_still_in_a_zone_stays_in_it_while_nobody_looks() -> None:
+    trigger = triggers(_only(), zones=(LEFT,))
+    trigger.see(view(0, followed(1, 0, 0, box=HERE)))
+    seen = followed(1, 0, 1, box=HERE)
+    standing = replace(seen, track=replace(seen.track, end=START + 6))
+    (event,) = trigger.see(view(6, standing))
+    assert [(v.zone, v.start - START, v.end - START) for v in event.tracks[0].zone_visits] == [("left", 0, 6)]
+
+
+def test_of_many_visits_the_latest_are_kept() -> None:
+    trigger = triggers(_only(), zones=(LEFT,))
+    told: list[Event] = []
+    for second in range(100):
+        told += trigger.see(view(second, followed(1, 0, second, box=THERE if second % 2 else HERE)))
+    told += trigger.finish(START + 100)
+    starts = [visit.start - START for visit in told[-1].tracks[0].zone_visits]
+    assert len(starts) == 32
+    assert starts[-1] == 98
+    assert starts == sorted(starts)
+
+
 def test_another_scene_reports_what_stands_there() -> None:
     trigger = triggers(_only())
     told = [e for t in range(5) for e in trigger.see(view(t, followed(1, 0, t, moved=False), start=t < 2))]
