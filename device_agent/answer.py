@@ -37,7 +37,7 @@ from foveate.vision import likelihood
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detection, Detector, report_threshold
 from foveate.vision.draw import small_jpeg
-from foveate.vision.redact import redact
+from foveate.vision.redact import people, redact
 from foveate.vision.vocabulary import COCO
 from foveate.wire import answer_to, failure_to, parse, request_of
 
@@ -45,9 +45,6 @@ logger = logging.getLogger(__name__)
 
 STALE_S = 5.0
 """A frame older than this says nothing about now."""
-
-PERSON_FLOOR = 0.2
-"""Candidates from here on are hidden in a redacted picture: hiding a coat rack costs nothing, showing a face does."""
 
 _TASKS = {Task.PRESENCE, Task.COUNT}
 _RECENT_S = 1.0
@@ -271,11 +268,6 @@ class Answerer:
 def _ceiling(found: bool) -> float:
     """One detector's look is never certain, and less so of an absence: it misses what is small or half hidden."""
     return 0.99 if found else 0.95
-
-
-def people(detections: tuple[Detection, ...]) -> list[Box]:
-    """The boxes that a redacted picture must hide."""
-    return [item.box for item in detections if item.label == "person" and item.score >= PERSON_FLOOR]
 
 
 def _reportable(seen: list[_Seen]) -> int:

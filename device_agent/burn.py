@@ -19,8 +19,8 @@ from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
 from device_agent.masks import Masks
-from device_agent.mpeg4 import TICK, add_video
 from foveate.errors import BadVideo
+from foveate.vision.mpeg4 import TICK, add_video
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import av
 
-from device_agent.blur import redact_clip
 from device_agent.burn import burn_clip
 from device_agent.cut import Cut
 from device_agent.masks import Masks
@@ -28,6 +27,7 @@ from foveate.messages import ClipHeader, ClipOrder, Place, Representation
 from foveate.residency import Origin, ResidencyPolicy, decide
 from foveate.rpc import channel
 from foveate.v1 import clip_service_pb2
+from foveate.vision.blur import redact_clip
 from foveate.vision.detect import Detector
 from foveate.wire import clip_header_to, clip_order_of, failure_to, parse
 
@@ -127,7 +127,7 @@ class ClipDesk:
             if redact:
                 target = target.with_suffix(".mp4")
                 made = replace(made, media_type="video/mp4")
-                begin = redact_clip(made.path, target, detector=self._detector, masks=self._masks, skip=skip)
+                begin = redact_clip(made.path, target, detector=self._detector, prepare=self._masks.burn, skip=skip)
             else:
                 begin = burn_clip(made.path, target, masks=self._masks, skip=skip)
         except BaseException:

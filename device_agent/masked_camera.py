@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from device_agent.capture import Camera, Condition, Packet, Streams
 from device_agent.masks import Masks
-from device_agent.mpeg4 import TICK, add_video
+from foveate.vision.mpeg4 import TICK, add_video
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,11 @@ from foveate.messages import Evidence, Sighting
 from foveate.vision import likelihood
 from foveate.vision.detect import Detection, Detector, Picture, report_threshold
 from foveate.vision.draw import read_jpeg, small_jpeg
-from foveate.vision.redact import redact
+from foveate.vision.redact import people, redact
 
 _WEAK = 0.5  # share of the reporting threshold that is enough for the neighbour of a clear sighting
 _REACH = 0.75  # how far, in its own size, a thing may move between two neighbouring pictures
 _SAME = 0.65  # overlap of two boxes of asked labels that are one thing under two names
-_HIDDEN = 0.20  # 1 candidate in 250 of this score is a person (PETS 2009): below it, everything would be hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +70,9 @@ class Look:
             picture = read_jpeg(piece.picture)
         except InvalidInput:
             return b""
-        people = [d.box for d in self._detect(picture) if d.label == "person" and d.score >= _HIDDEN]
-        people += [seen.box for seen in piece.sightings if seen.label == "person"]
-        return small_jpeg(redact(picture, people))
+        hidden = people(self._detect(picture))
+        hidden += [seen.box for seen in piece.sightings if seen.label == "person"]
+        return small_jpeg(redact(picture, hidden))
 
     def _detect(self, picture: Picture) -> tuple[Detection, ...]:
         with self._lock:

@@ -9,12 +9,12 @@ import av
 import numpy as np
 import pytest
 
-from device_agent.blur import redact_clip
 from device_agent.burn import burn_clip
 from device_agent.masks import Masks
 from device_agent.polygon import touched
 from device_agent.rules import Mask
 from foveate.errors import BadVideo
+from foveate.vision.blur import redact_clip
 from tests.unit.device_agent.fakes import ScriptedDetector, make_video, payloads
 
 WIDTH, HEIGHT, FPS = 160, 120, 10
@@ -67,7 +67,7 @@ def test_nor_into_a_redacted_one(tmp_path: Path) -> None:
     for secret in (1, 1000):
         source, target = lossless(tmp_path / f"{secret}.mkv", secret=secret), tmp_path / f"{secret}.mp4"
         seen = Looked()
-        redact_clip(source, target, detector=seen, masks=MASKS)
+        redact_clip(source, target, detector=seen, prepare=MASKS.burn)
         clips.append((target.read_bytes(), seen.hidden))
     assert clips[0] == clips[1]
     assert set(clips[0][1]) == {128}

@@ -1,7 +1,8 @@
-"""REDACTED_FRAMES of a clip: people are made unrecognisable on the device, before a byte of it leaves.
+"""REDACTED_FRAMES of a clip: people are made unrecognisable before a byte of it goes on.
 
-In: a cut clip. Out: an MP4 of at most three pictures a second without sound, in which every person that was found, and
-everywhere on the way between two finds, is coarse blocks. It does not know who asked. Next: `clips.py` sends it.
+In: a clip. Out: an MP4 of at most three pictures a second without sound, in which every person that was found, and
+everywhere on the way between two finds, is coarse blocks. It does not know who asked. Next: the device's `clips.py`
+sends it; the edge's `redacted.py` does this for devices that cannot.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +19,19 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
-from device_agent.answer import people
-from device_agent.frames import Frame
-from device_agent.masks import Masks
-from device_agent.mpeg4 import TICK, add_video
 from foveate.errors import BadVideo
 from foveate.vision.boxes import Box
 from foveate.vision.detect import Detector, Picture
-from foveate.vision.redact import redact
+from foveate.vision.mpeg4 import TICK, add_video
+from foveate.vision.redact import people, redact
 
 logger = logging.getLogger(__name__)
+
+Prepare = Callable[[Picture], Picture]
+"""What is done to every picture before anybody is looked for, such as burning privacy masks."""
+
+LONGEST_SIDE = 1280
+"""Pixels of the written pictures' longer side at most."""
 
 _FPS = 3  # enough to see what happens, and each picture costs a detection
 _MARGIN = 0.1  # detectors cut off hair, hands and feet
@@ -72,8 +76,10 @@ class _Paths:
         return [box.expanded(_MARGIN) for box in boxes]
 
 
-def redact_clip(source: Path, target: Path, *, detector: Detector, masks: Masks, skip: float = 0.0) -> float:
-    """Writes the redacted and masked clip to `target`; returns where it begins in `source`: at or before `skip` s.
+def redact_clip(
+    source: Path, target: Path, *, detector: Detector, prepare: Prepare | None = None, skip: float = 0.0
+) -> float:
+    """Writes the redacted clip to `target`; returns where it begins in `source`: at or before `skip` s.
 
     Each picture waits until no later find can say any more about who must be hidden in it. BadVideo when no picture
     can be decoded. Blocking, about 35 ms a picture, of which the detector takes 25.
@@ -83,7 +89,7 @@ def redact_clip(source: Path, target: Path, *, detector: Detector, masks: Masks,
     with av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as output:
         writer = _Writer(output)
         for time, whole in _pictures(source, skip):
-            image = masks.burn(whole)
+            image = whole if prepare is None else prepare(whole)
             paths.add(time, people(detector.detect(image)))
             waiting.append((time, image))
             while waiting[0][0] < time - _LOOK_AHEAD_S:
@@ -123,22 +129,30 @@ class _Writer:
 def _pictures(source: Path, skip: float) -> Iterator[tuple[float, Picture]]:
     """(seconds from the clip's start, RGB): the picture on view at `skip`, then at most _FPS a second."""
     first: float | None = None
-    due, before = skip, None
+    due = skip
+    before: tuple[float, av.VideoFrame] | None = None
     with av.open(str(source)) as container:
         for decoded in _decoded(container):
             if decoded.time is None:
                 continue
             first = decoded.time if first is None else first
-            frame = Frame(decoded, time=decoded.time - first, media_time=None, index=0)
-            if before is not None and frame.time > skip:
-                due = before.time + 1 / _FPS
-                yield before.time, before.image
-            before = frame if frame.time <= skip else None
-            if before is None and frame.time >= due - 0.01:
-                due = max(due + 1 / _FPS, frame.time)
-                yield frame.time, frame.image
+            time = decoded.time - first
+            if before is not None and time > skip:
+                due = before[0] + 1 / _FPS
+                yield before[0], _rgb(before[1])
+            before = (time, decoded) if time <= skip else None
+            if before is None and time >= due - 0.01:
+                due = max(due + 1 / _FPS, time)
+                yield time, _rgb(decoded)
         if before is not None:
-            yield before.time, before.image
+            yield before[0], _rgb(before[1])
+
+
+def _rgb(decoded: av.VideoFrame) -> Picture:
+    scale = min(1.0, LONGEST_SIDE / max(decoded.width, decoded.height))
+    width, height = (max(2, round(side * scale)) for side in (decoded.width, decoded.height))
+    image = decoded.reformat(width=width, height=height, format="rgb24").to_ndarray()
+    return image.astype(np.uint8, copy=False)
 
 
 def _decoded(container: InputContainer) -> Iterator[av.VideoFrame]:

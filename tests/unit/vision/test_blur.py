@@ -8,9 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from device_agent.blur import redact_clip
-from device_agent.masks import Masks
 from foveate.errors import BadVideo
+from foveate.vision.blur import redact_clip
 from foveate.vision.detect import Detection, Picture
 from tests.unit.device_agent.fakes import ScriptedDetector, detection, make_video
 
@@ -38,7 +37,7 @@ def _noise(path: Path) -> Path:
 
 def test_a_missed_person_is_hidden_on_the_way_between_two_finds(tmp_path: Path) -> None:
     person = detection("person", 0.25, left=0.25, top=0.2, size=0.5)
-    redact_clip(_noise(tmp_path / "v.mp4"), tmp_path / "r.mp4", detector=Forgetful((person,)), masks=Masks(()))
+    redact_clip(_noise(tmp_path / "v.mp4"), tmp_path / "r.mp4", detector=Forgetful((person,)))
     with av.open(str(tmp_path / "r.mp4")) as clip:
         assert not clip.streams.audio
         pictures = [(frame.time, frame.to_ndarray(format="gray")) for frame in clip.decode(video=0)]
@@ -49,7 +48,7 @@ def test_a_missed_person_is_hidden_on_the_way_between_two_finds(tmp_path: Path) 
 
 
 def test_the_middle_is_shown_where_nobody_is(tmp_path: Path) -> None:
-    redact_clip(_noise(tmp_path / "v.mp4"), tmp_path / "r.mp4", detector=ScriptedDetector(), masks=Masks(()))
+    redact_clip(_noise(tmp_path / "v.mp4"), tmp_path / "r.mp4", detector=ScriptedDetector())
     with av.open(str(tmp_path / "r.mp4")) as clip:
         for frame in clip.decode(video=0):
             picture = frame.to_ndarray(format="gray")
@@ -61,7 +60,7 @@ def test_it_begins_with_the_picture_on_view_when_it_was_asked_for(
     tmp_path: Path, skip: float, begin: float, count: int
 ) -> None:
     source = _noise(tmp_path / "v.mp4")
-    began = redact_clip(source, tmp_path / "r.mp4", detector=ScriptedDetector(), masks=Masks(()), skip=skip)
+    began = redact_clip(source, tmp_path / "r.mp4", detector=ScriptedDetector(), skip=skip)
     assert began == pytest.approx(begin, abs=0.01)
     with av.open(str(tmp_path / "r.mp4")) as clip:
         assert len(list(clip.decode(video=0))) == count
@@ -75,5 +74,5 @@ def test_what_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
     data[start:end] = bytes(end - start)
     source.write_bytes(data)
     with pytest.raises(BadVideo):
-        redact_clip(source, tmp_path / "r.mp4", detector=ScriptedDetector(), masks=Masks(()))
+        redact_clip(source, tmp_path / "r.mp4", detector=ScriptedDetector())
     assert not (tmp_path / "r.mp4").exists()

@@ -2,7 +2,7 @@
 
 In: a container or nothing, and a size. Out: a stream or codec that is ready to encode. FFmpeg's own encoder: nothing
 to license, 1 to 1.5 ms a picture of 768x576, and played everywhere. It does not know what was hidden.
-Next: `burn.py`, `blur.py` and `masked_camera.py`, which encode with it.
+Next: `blur.py`, and the device's `burn.py` and `masked_camera.py`, which encode with it.
 """
 
 from __future__ import annotations
