@@ -57,30 +57,39 @@ def token_mask(
         return _masked(np.zeros(0, np.intp), np.zeros((0, height, width), np.bool_), coarse, grid, budget)
     vectors = tokens.reshape(count, -1) if features is None else features
     worth = None if scores is None else np.asarray(scores, np.float64)
-    if worth is not None:
-        best_frames(count, 1, worth)  # refuses scores that do not fit the frames before any is left out
+    # Chosen before any frame is left out, so that scores which do not fit the frames are refused.
+    best = best_frames(count, 1, worth)
     kept = batch_frames(_one_each(vectors, count), fit=fit, rule=frames)
-    if not len(kept):
-        kept = best_frames(count, 1, worth)
+    kept = kept if len(kept) else best
     worth = None if worth is None else worth[kept]
-    if regime(len(kept), budget=budget, full=height * width, low=coarse.sum()) is Regime.LOW:
-        mask = _thin(tokens[kept], coarse, budget=budget, same=same or ReleasedTokens())
-        if not (mask == coarse).all(axis=(1, 2)).any():
-            mask[:] = False
-            mask[best_frames(len(kept), fit, worth)] = coarse
-        return _masked(kept, mask, coarse, grid, budget)
-    full = released_full_count(len(kept), budget=budget, full=height * width, low=int(coarse.sum()))
-    mask = np.repeat(coarse[None], len(kept), axis=0)
-    mask[best_frames(len(kept), full, worth)] = True
+    if regime(len(kept), budget=budget, full=height * width, low=int(coarse.sum())) is Regime.LOW:
+        mask = _thin(tokens[kept], coarse, budget=budget, same=same or ReleasedTokens(), worth=worth)
+    else:
+        mask = _mixed(len(kept), coarse, budget=budget, worth=worth)
     return _masked(kept, mask, coarse, grid, budget)
 
 
-def _thin(tokens: Grid, coarse: Mask, *, budget: int, same: Sameness) -> Mask:
-    """Stage 4 on the coarse grid, put back in its places on the full one; frames × H × W."""
+def _mixed(count: int, coarse: Mask, *, budget: int, worth: NDArray[np.float64] | None) -> Mask:
+    """The best frames whole, as many as the budget allows, the others on the coarse grid; frames × H × W."""
+    full = released_full_count(count, budget=budget, full=coarse.size, low=int(coarse.sum()))
+    mask = np.repeat(coarse[None], count, axis=0)
+    mask[best_frames(count, full, worth)] = True
+    return mask
+
+
+def _thin(tokens: Grid, coarse: Mask, *, budget: int, same: Sameness, worth: NDArray[np.float64] | None) -> Mask:
+    """Stage 4 on the coarse grid, put back in its places on the full one; frames × H × W.
+
+    Where the cut to the budget would leave scraps and no frame whole, as many of the best as fit are whole instead.
+    """
     rows, columns = int(coarse.any(axis=1).sum()), int(coarse.any(axis=0).sum())
     small = kept_tokens(shrunk(tokens, rows=rows, columns=columns), same)
+    small = released_cut(small, budget=budget, chunk=same.chunk)
+    if not small.all(axis=(1, 2)).any():
+        small[:] = False
+        small[best_frames(len(small), budget // (rows * columns), worth)] = True
     mask = np.zeros((len(tokens), *coarse.shape), np.bool_)
-    mask[:, coarse] = released_cut(small, budget=budget, chunk=same.chunk).reshape(len(tokens), -1)
+    mask[:, coarse] = small.reshape(len(tokens), -1)
     return mask
 
 

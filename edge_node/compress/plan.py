@@ -121,9 +121,10 @@ class _Plan:
 
 def _affordable(candidates: Sequence[Candidate], low: dict[int, Planned], budget: int, frames: Redundancy) -> list[int]:
     """Which pictures there is room for at low resolution, in order of time."""
-    indices = list(low)
+    indices, budget = list(low), max(0, budget)
     if sum(low[i].tokens for i in indices) > budget:
-        indices = sorted(_unlike(candidates, indices, frames), key=indices.index) or indices
+        unlike = set(_unlike(candidates, indices, frames))
+        indices = [i for i in indices if i in unlike] or indices
     if sum(low[i].tokens for i in indices) <= budget:
         return indices
     scores = [candidates[i].score for i in indices]

@@ -74,7 +74,7 @@ class PatchTokens:
         if area < self.least:
             return None
         scale = min(math.sqrt(area / (width * height)), 1 / self.patch)
-        columns, rows = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+        columns, rows = max(1, math.floor(width * scale)), min(max(1, math.floor(height * scale)), area)
         columns = min(columns, area // rows, self.longest * rows)
         rows = min(rows, area // columns, self.longest * columns)
         if columns * rows < self.least:
@@ -85,7 +85,7 @@ class PatchTokens:
         """The grid of about that width to height among those that the model would not enlarge."""
         grids = []
         for rows in range(1, self.least + 1):
-            least, most = -(-self.least // rows), area // rows
+            least, most = -(-self.least // rows), min(area // rows, self.longest * rows)
             if least <= most:
                 grids.append((min(max(round(rows * shape), least), most), rows))
         return min(grids, key=lambda grid: (abs(math.log(grid[0] / grid[1] / shape)), grid))

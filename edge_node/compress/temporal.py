@@ -49,10 +49,8 @@ class PaperRule:
     def keep(self, features: Vectors) -> NDArray[np.bool_]:
         """Bool n, from n × length."""
         cosines = _cosines(features)
-        others = len(cosines) - 1
-        if others == 0:
-            return np.ones(1, np.bool_)
-        kept: NDArray[np.bool_] = (cosines.sum(axis=1) - np.diagonal(cosines)) / max(others, 1) < self.threshold
+        np.fill_diagonal(cosines, 0.0)
+        kept: NDArray[np.bool_] = cosines.sum(axis=1) / max(len(cosines) - 1, 1) < self.threshold
         return kept
 
 
