@@ -55,6 +55,19 @@ class Schema:
             return ("the schema refers to itself without end",)
         return tuple(f"{_place(error.absolute_path)}: {error.message[:200]}" for error in found[:_MISTAKES])
 
+    def broken(self, instance: Any) -> tuple[str, ...]:  # noqa: ANN401  any JSON value
+        """Which places of the schema a document breaks, at most four: the schema's words only, none of the document's.
+
+        For telling a model what to put right without repeating to it what a stranger may have written.
+        """
+        try:
+            found = {
+                _place(error.absolute_schema_path): None for error in _validator(self.document).iter_errors(instance)
+            }
+        except (RecursionError, Unresolvable):
+            return ()
+        return tuple(found)[:_MISTAKES]
+
 
 def parse(text: str) -> Schema:
     """The schema in `text`; InvalidInput with the field when it is no schema, too large, too deep or refers outside."""
