@@ -18,10 +18,11 @@ from edge_node.closer import Closer
 from edge_node.command import Commands
 from edge_node.devices import Devices
 from edge_node.egress import Egress
-from edge_node.fetch import Fetch
+from edge_node.fetch import Fetch, Orders
 from edge_node.look import Look
 from edge_node.pipeline import Parts
 from edge_node.receive import Receive
+from edge_node.redacted import RedactHere
 from edge_node.remember import Remember
 from edge_node.sequences import Sequences
 from edge_node.serve import Relay, Site
@@ -78,10 +79,17 @@ def edge(
     archive = Archive(memory=memory, devices=devices, fetch=fetch, **_archive(chosen))
     remember = Remember(released=egress.wake, footage=archive.wanted, **rules)
     back_fills = BackFills(local=local, site=here.site_id, sequences=Sequences(memory))
-    near = ArchiveFirst(fetch, archive=archive, egress=egress, here=here)
+    near = RedactHere(
+        fetch,
+        pulls=ArchiveFirst(fetch, archive=archive, egress=egress, here=here),
+        detector=look,
+        egress=egress,
+        here=here,
+        folder=chosen.data_dir / "redacted",
+    )
     closer, ask = Closer(fetch=near, look=look, devices=devices), Ask(local=local, site=here.site_id)
     answerer = EdgeAnswerer(memory=memory, text=models.text, ask=ask, closer=closer)
-    site = Site(answerer=answerer, egress=egress, fetch=fetch, here=here, cloud=cloud, router_grpc=chosen.router_grpc)
+    site = Site(answerer=answerer, egress=egress, orders=near, here=here, cloud=cloud, router_grpc=chosen.router_grpc)
     parts = Parts(
         local=local,
         bridged=bridged,
@@ -89,14 +97,14 @@ def edge(
         receive=Receive(local=local, here=here, remember=remember, devices=devices, back_fills=back_fills),
         egress=egress,
         relay=Relay(bridged=bridged, site=site, here=here),
-        commands=Commands(local=local, site=here.site_id, text=models.text, facts_travel=egress.facts_travel),
+        commands=Commands(local=local, site=here.site_id, text=models.text, guard=egress.guard_state),
         devices=devices,
         cloud_grpc=chosen.cloud_grpc,
         trim=Trim(local=local, bridged=bridged, site=here.site_id),
         back_fills=back_fills,
         archive=archive,
     )
-    return Edge(parts, _services(site, memory=memory, fetch=fetch, egress=egress, here=here))
+    return Edge(parts, _services(site, memory=memory, fetch=fetch, orders=near, egress=egress, here=here))
 
 
 def _archive(chosen: Settings) -> dict[str, Any]:
@@ -105,9 +113,11 @@ def _archive(chosen: Settings) -> dict[str, Any]:
     return {"folder": chosen.data_dir / "archive", "least": least, "max_bytes": chosen.archive_bytes}
 
 
-def _services(site: Site, *, memory: Memory, fetch: Fetch, egress: Egress, here: Place) -> tuple[tuple[Any, Any], ...]:
+def _services(
+    site: Site, *, memory: Memory, fetch: Fetch, orders: Orders, egress: Egress, here: Place
+) -> tuple[tuple[Any, Any], ...]:
     fleet = on_site.FleetServicer(memory=memory, here=here, egress=egress)
-    clips = on_site.ClipServicer(fetch=fetch, egress=egress, here=here)
+    clips = on_site.ClipServicer(fetch=fetch, orders=orders, egress=egress, here=here)
     return (
         (answer_grpc.add_AnswerServiceServicer_to_server, on_site.AnswerServicer(site)),
         (clip_grpc.add_ClipServiceServicer_to_server, clips),

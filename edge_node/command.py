@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 
 from foveate import subjects
 from foveate.bus import Bus
@@ -39,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0
 """How long a device may take; less than the router waits, so that the edge's own words about it arrive."""
-_TELLING = ("encoder", "detector", "events")  # rungs whose counts rise with what happens before the camera
 _REPLIES: dict[type[DeviceCommand], type[Reply]] = {
     TellState: DeviceState,
     Press: Pressed,
@@ -48,23 +46,26 @@ _REPLIES: dict[type[DeviceCommand], type[Reply]] = {
 }
 
 
+Guard = Callable[[DeviceState], Awaitable[DeviceState]]
+
+
 class Commands:
     """The way to the site's devices; `text` puts sentences into the space of the devices' pictures."""
 
-    def __init__(self, *, local: Bus, site: str, text: Sentences | None, facts_travel: Callable[[str], bool]) -> None:
-        """`facts_travel` tells whether facts of a device may leave the site."""
+    def __init__(self, *, local: Bus, site: str, text: Sentences | None, guard: Guard) -> None:
+        """`guard` gives a state as it may leave the site."""
         self._local = local
         self._site = site
         self._text = text
-        self._facts_travel = facts_travel
+        self._guard = guard
 
     async def serve(self, payload: bytes) -> bytes:
         """The router's command to the reply's bytes."""
         try:
             device, command = site_command_of(parse(pb.SiteCommand, payload))
             reply: Reply | FoveateError = await self.send(device, await self._for_device(command))
-            if isinstance(reply, DeviceState) and not self._facts_travel(device):
-                reply = without_facts(reply)
+            if isinstance(reply, DeviceState):
+                reply = await self._guard(reply)
             logger.info("commanded", extra={"device_id": device, "command": type(command).__name__})
         except FoveateError as error:
             logger.info("a command failed: %s", error)
@@ -103,9 +104,3 @@ class Commands:
         vectors = await asyncio.to_thread(self._text.encode, [pictured(text) for text in texts])
         embeddings = (Embedding(space, tuple(map(float, vector))) for vector in vectors)
         return Watch(tuple(map(Sentence, texts, embeddings)))
-
-
-def without_facts(state: DeviceState) -> DeviceState:
-    """The state without what counts or dates events: it tells that something happened, if not what."""
-    rungs = tuple(rung for rung in state.rungs if rung.name not in _TELLING)
-    return replace(state, rungs=rungs, kept=(), sequence=0, outbox_depth=0, trouble="")

@@ -11,7 +11,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -24,12 +25,13 @@ from edge_node.release import Redactor, admit, guard, reduce, refusal
 from edge_node.tables import EGRESS, RELEASES
 from foveate import subjects
 from foveate.bus import Bus
+from foveate.commands import DeviceState, without_facts
 from foveate.errors import FoveateError, Never, OutOfSpace, Refused, TryAgain
 from foveate.memory import Memory
 from foveate.messages import Answer, AnswerRequest, Boundary, ClipHeader, Event, Place, Presence, Representation
 from foveate.residency import ResidencyPolicy, Verdict, crossing, decide
 from foveate.v1 import event_pb2 as pb
-from foveate.wire import event_of, event_to, parse, presence_to, utc
+from foveate.wire import answer_to, device_state_to, event_of, event_to, parse, presence_to, utc
 
 logger = logging.getLogger(__name__)
 
@@ -108,12 +110,18 @@ class Egress:
         while not stop.is_set():
             own = Presence("", self._here.site_id, self._clock(), capturing=False, version=_version())
             try:
-                for presence in (own, *self._devices.alive()):
+                for presence in (own, *map(self._guarded, self._devices.alive())):
                     payload = presence_to(presence).SerializeToString()
                     await self._bridged.send(subjects.out_presence(self._here.site_id), payload)
             except FoveateError as error:
                 logger.debug("no heartbeat: %s", error)
             await _first_of(stop, timeout=PRESENCE_S)
+
+    def _guarded(self, presence: Presence) -> Presence:
+        """The heartbeat as it may leave: where facts stay, it tells that the device lives, and nothing that counts."""
+        if self.facts_travel(presence.device_id):
+            return presence
+        return replace(presence, trouble="", outbox_depth=0, frames=0)
 
     def admit(self, request: AnswerRequest, asker: Place) -> AnswerRequest | Answer:
         """The request for the devices whose facts may reach the asker, or the refusal when that is none of them."""
@@ -146,14 +154,27 @@ class Egress:
 
     def facts_travel(self, device_id: str) -> bool:
         """Whether facts of this device may reach the cloud, where the router is."""
-        origin = self._devices.origin(device_id)
-        facts = Representation.FACTS
-        return decide(self._policy, origin=origin, representation=facts, destination=self._cloud).allowed
+        return self._decided(device_id, Representation.FACTS, self._cloud).allowed
+
+    async def guard_state(self, state: DeviceState) -> DeviceState:
+        """A device's state as it may reach the router: without what tells of events where facts stay; recorded."""
+        travels = self.facts_travel(state.device_id)
+        shown = state if travels else without_facts(state)
+        row = self._row(
+            what=f"state of {state.device_id}",
+            why="the router asked for it",
+            device_id=state.device_id,
+            destination=self._cloud,
+            representation=Representation.FACTS,
+            rule=self._letting(state.device_id, Representation.FACTS, self._cloud) if travels else "",
+            payload=device_state_to(shown).SerializeToString(),
+        )
+        await self._record([row])
+        return shown
 
     def check_clip(self, device_id: str, representation: Representation, destination: Place) -> Verdict:
         """The verdict that lets a clip go there; raises Refused, naming the rule, when it may not."""
-        origin = self._devices.origin(device_id)
-        verdict = decide(self._policy, origin=origin, representation=representation, destination=destination)
+        verdict = self._decided(device_id, representation, destination)
         if not verdict.allowed:
             raise Refused(
                 f"{verdict.reason(representation)}; ask for a lesser representation.", rule=verdict.rule or "none"
@@ -164,6 +185,7 @@ class Egress:
         """Keeps that a clip left; raises Unreachable when it cannot, and then the clip must stay."""
         row = self._row(
             what=f"clip {header.clip_id}",
+            why=f"clip {header.clip_id} was ordered from there",
             device_id=header.device_id,
             destination=destination,
             representation=header.representation,
@@ -173,6 +195,14 @@ class Egress:
             await connection.execute(
                 insert(RELEASES).values(row | {"size_bytes": header.size_bytes, "sha256": header.sha256.hex()})
             )
+
+    def _decided(self, device_id: str, representation: Representation, destination: Place) -> Verdict:
+        origin = self._devices.origin(device_id)
+        return decide(self._policy, origin=origin, representation=representation, destination=destination)
+
+    def _letting(self, device_id: str, representation: Representation, destination: Place) -> str:
+        """The rule that lets it go there."""
+        return self._decided(device_id, representation, destination).rule
 
     async def _withhold(self, item: Any) -> None:  # noqa: ANN401  a row
         async with self._memory.transaction() as connection:
@@ -199,6 +229,7 @@ class Egress:
             return
         row = self._row(
             what=f"event {event.event_id}.{event.revision}",
+            why="events go to the cloud as far as the policy lets them",
             device_id=event.device_id,
             destination=self._cloud,
             representation=out.representation,
@@ -210,27 +241,30 @@ class Egress:
             await connection.execute(forget)
 
     async def _record_answer(self, answer: Answer, asker: Place) -> None:
+        """One row for the words and facts of each device, and one for each picture."""
+        what, why = f"answer {answer.question_id}", f"question {answer.question_id} was asked from there"
+        told = replace(answer, evidence=tuple(replace(piece, picture=b"") for piece in answer.evidence))
+        words = answer_to(told).SerializeToString()
+        shown = [(piece.device_id, piece.representation, piece.picture) for piece in answer.evidence if piece.picture]
+        facts = dict.fromkeys(piece.device_id for piece in answer.evidence) or {"": None}
         rows = [
             self._row(
-                what=f"answer {answer.question_id}",
-                device_id=piece.device_id,
+                what=what,
+                why=why,
+                device_id=device_id,
                 destination=asker,
-                representation=piece.representation,
-                rule=answer.rule,
-                payload=piece.picture,
+                representation=representation,
+                rule=self._letting(device_id, representation, asker) if device_id else answer.rule,
+                payload=payload,
             )
-            for piece in answer.evidence
+            for device_id, representation, payload in [
+                *((device_id, Representation.FACTS, words) for device_id in facts),
+                *shown,
+            ]
         ]
-        rows = rows or [
-            self._row(
-                what=f"answer {answer.question_id}",
-                device_id="",
-                destination=asker,
-                representation=Representation.FACTS,
-                rule=answer.rule,
-                payload=answer.text.encode(),
-            )
-        ]
+        await self._record(rows)
+
+    async def _record(self, rows: Sequence[dict[str, Any]]) -> None:
         try:
             async with self._memory.transaction() as connection:
                 await connection.execute(insert(RELEASES), rows)
@@ -243,6 +277,7 @@ class Egress:
         self,
         *,
         what: str,
+        why: str,
         device_id: str,
         destination: Place,
         representation: Representation,
@@ -253,6 +288,7 @@ class Egress:
         return {
             "time": utc(self._clock()),
             "what": what,
+            "why": why,
             "device_id": device_id,
             "destination": place,
             "representation": representation.name,

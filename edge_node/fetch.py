@@ -49,6 +49,18 @@ class Pulls(Protocol):
         ...
 
 
+class Orders(Protocol):
+    """Where clips come from for whoever may have them; the order names the destination."""
+
+    async def order(self, order: ClipOrder, *, timeout: float) -> Clip:
+        """The clip of an order; forget it when done."""
+        ...
+
+    def forget(self, clip_id: str) -> None:
+        """Ends the use of an ordered clip."""
+        ...
+
+
 class Fetch:
     """Orders clips over the LOCAL account and takes their uploads in."""
 

@@ -52,7 +52,7 @@ class Look:
         """
         found: list[list[Detection]] = []
         for frame in frames:
-            found.append(_distinct(self._detect(frame.picture), labels))
+            found.append(_distinct(self.detect(frame.picture), labels))
             if enough and any(_confirmed(found, index) for index in range(len(found) - enough)):
                 break
         return tuple(
@@ -70,11 +70,12 @@ class Look:
             picture = read_jpeg(piece.picture)
         except InvalidInput:
             return b""
-        hidden = people(self._detect(picture))
+        hidden = people(self.detect(picture))
         hidden += [seen.box for seen in piece.sightings if seen.label == "person"]
         return small_jpeg(redact(picture, hidden))
 
-    def _detect(self, picture: Picture) -> tuple[Detection, ...]:
+    def detect(self, picture: Picture) -> tuple[Detection, ...]:
+        """The detector's candidates, one picture at a time. Blocking."""
         with self._lock:
             return self._detector.detect(picture)
 

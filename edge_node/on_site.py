@@ -14,7 +14,7 @@ import grpc
 import uuid_utils
 
 from edge_node.egress import Egress
-from edge_node.fetch import Clip, Fetch
+from edge_node.fetch import Clip, Fetch, Orders
 from edge_node.serve import Site
 from foveate.clips import chunks
 from foveate.errors import NotSupported
@@ -52,8 +52,9 @@ class AnswerServicer(answer_grpc.AnswerServiceServicer):
 class ClipServicer(clip_grpc.ClipServiceServicer):
     """Uploads of devices, and clips for people on site."""
 
-    def __init__(self, *, fetch: Fetch, egress: Egress, here: Place) -> None:
+    def __init__(self, *, fetch: Fetch, orders: Orders, egress: Egress, here: Place) -> None:
         self._fetch = fetch
+        self._orders = orders
         self._egress = egress
         self._here = here
 
@@ -73,14 +74,14 @@ class ClipServicer(clip_grpc.ClipServiceServicer):
         """Cuts a clip on the device, as far as residency lets it reach the person who asks."""
         order = self._order(request)
         verdict = self._egress.check_clip(order.device_id, order.representation, order.destination)
-        clip = await self._fetch.order(order, timeout=_CLIP_S)
+        clip = await self._orders.order(order, timeout=_CLIP_S)
         try:
             await self._egress.record_clip(clip.header, order.destination, verdict)
             yield clip_pb.GetClipResponse(header=clip_header_to(clip.header))
             async for block in _blocks(clip):
                 yield clip_pb.GetClipResponse(chunk=block)
         finally:
-            self._fetch.forget(clip.header.clip_id)
+            self._orders.forget(clip.header.clip_id)
 
     def _order(self, request: clip_pb.GetClipRequest) -> ClipOrder:
         wanted = request.representation or residency_pb.REPRESENTATION_CLIP

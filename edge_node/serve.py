@@ -18,7 +18,7 @@ import grpc
 
 from edge_node.answer import Answerer
 from edge_node.egress import Egress
-from edge_node.fetch import Clip, Fetch
+from edge_node.fetch import Clip, Orders
 from foveate import rpc, subjects
 from foveate.bus import Bus
 from foveate.clips import upload
@@ -40,11 +40,11 @@ class Site:
     """What the site does for whoever asks, with residency on the way out."""
 
     def __init__(
-        self, *, answerer: Answerer, egress: Egress, fetch: Fetch, here: Place, cloud: Place, router_grpc: str
+        self, *, answerer: Answerer, egress: Egress, orders: Orders, here: Place, cloud: Place, router_grpc: str
     ) -> None:
         self._answerer = answerer
         self._egress = egress
-        self._fetch = fetch
+        self._orders = orders
         self._here = here
         self._origin = Origin(here.region, here.site_id, "")
         self._cloud = cloud
@@ -79,13 +79,13 @@ class Site:
         verdict = self._egress.check_clip(order.device_id, order.representation, order.destination)
         if not self._router_grpc:
             raise NotReady("This edge knows no router to upload to; set FOVEATE_EDGE_ROUTER_GRPC.")
-        clip = await self._fetch.order(order, timeout=CLIP_S / 2)
+        clip = await self._orders.order(order, timeout=CLIP_S / 2)
         try:
             await self._egress.record_clip(clip.header, order.destination, verdict)
             async with rpc.channel(self._router_grpc) as channel:
                 await upload(channel, clip.path, clip.header)
         finally:
-            self._fetch.forget(order.clip_id)
+            self._orders.forget(order.clip_id)
         return clip
 
 

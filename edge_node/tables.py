@@ -1,7 +1,8 @@
-"""What the edge keeps besides events: what goes out, letters that nobody could read, what devices sent and filmed.
+"""What the edge keeps besides events: what goes out, letters nobody could read, what devices sent, filmed and showed.
 
 In: nothing. Out: SQLModel tables, made by `Memory.open(url, tables=TABLES)` in the database of the events, so that
-one transaction covers an event and the decision about it. Knows no query: `remember.py` and `egress.py` are next.
+one transaction covers an event and the decision about it. Knows no query: `remember.py`, `scene.py` and `egress.py` are
+next.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Table, text
-from sqlalchemy.dialects.postgresql import INT8MULTIRANGE, TIMESTAMP
+from pgvector.sqlalchemy import Vector
+from sqlalchemy import BigInteger, Double, Index, Table, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY, INT8MULTIRANGE, TIMESTAMP
 from sqlmodel import Field, SQLModel
 
 _TIME = TIMESTAMP(timezone=True)
@@ -43,6 +45,8 @@ class Release(SQLModel, table=True):
     release_id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger)
     time: datetime = Field(sa_type=_TIME, index=True)
     what: str
+    # The question, the order or the link that it left for; empty in rows of versions that did not say.
+    why: str = Field(default="", sa_column_kwargs={"server_default": ""})
     device_id: str
     destination: str
     representation: str
@@ -93,9 +97,69 @@ class ArchivedClip(SQLModel, table=True):
     time: datetime = Field(sa_type=_TIME)
 
 
+class KeyFrameRow(SQLModel, table=True):
+    """One picture of an event, with its vector; times of this and the next two tables are Unix seconds."""
+
+    __tablename__ = "key_frame"
+    __table_args__ = (Index("key_frame_by_device", "device_id", "time"), Index("key_frame_by_model", "embedding_model"))
+
+    key_frame_id: str = Field(primary_key=True)
+    event_id: str = Field(foreign_key="remembered_event.event_id", ondelete="CASCADE", index=True)
+    device_id: str
+    time: float = Field(sa_type=Double)
+    picture: bytes
+    embedding_model: str | None = None
+    embedding: Any = Field(default=None, sa_type=Vector, nullable=True)
+    media_offset: float | None = Field(default=None, sa_type=Double)
+
+
+class RecognisedText(SQLModel, table=True):
+    """One line that was read in a key frame; `words` are its words in the order in which they stand."""
+
+    __tablename__ = "recognised_text"
+    __table_args__ = (
+        Index("recognised_text_by_device", "device_id", "time"),
+        Index("recognised_text_by_word", "words", postgresql_using="gin"),
+    )
+
+    text_id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger)
+    key_frame_id: str = Field(foreign_key="key_frame.key_frame_id", ondelete="CASCADE", index=True)
+    event_id: str = Field(foreign_key="remembered_event.event_id", ondelete="CASCADE", index=True)
+    device_id: str
+    time: float = Field(sa_type=Double)
+    text: str
+    words: list[str] = Field(sa_type=ARRAY(Text))
+    score: float = Field(sa_type=Double)
+    box: list[float] = Field(sa_type=ARRAY(Double))
+
+
+class Speech(SQLModel, table=True):
+    """One stretch of speech in an event's footage."""
+
+    __tablename__ = "speech"
+    __table_args__ = (
+        Index("speech_by_device", "device_id", "start"),
+        Index("speech_by_word", "words", postgresql_using="gin"),
+    )
+
+    speech_id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger)
+    event_id: str = Field(foreign_key="remembered_event.event_id", ondelete="CASCADE", index=True)
+    device_id: str
+    start: float = Field(sa_type=Double)
+    end: float = Field(sa_type=Double)
+    text: str
+    words: list[str] = Field(sa_type=ARRAY(Text))
+    language: str
+    confidence: float = Field(sa_type=Double)
+    silence: float = Field(sa_type=Double)
+
+
 EGRESS: Table = EgressItem.__table__  # type: ignore[attr-defined]
 RELEASES: Table = Release.__table__  # type: ignore[attr-defined]
 DEAD_LETTERS: Table = DeadLetterRow.__table__  # type: ignore[attr-defined]
 SEQUENCES: Table = DeviceSequence.__table__  # type: ignore[attr-defined]
 ARCHIVE: Table = ArchivedClip.__table__  # type: ignore[attr-defined]
-TABLES = (EGRESS, RELEASES, DEAD_LETTERS, SEQUENCES, ARCHIVE)
+KEY_FRAMES: Table = KeyFrameRow.__table__  # type: ignore[attr-defined]
+TEXTS: Table = RecognisedText.__table__  # type: ignore[attr-defined]
+SPEECH: Table = Speech.__table__  # type: ignore[attr-defined]
+TABLES = (EGRESS, RELEASES, DEAD_LETTERS, SEQUENCES, ARCHIVE, KEY_FRAMES, TEXTS, SPEECH)

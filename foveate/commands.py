@@ -6,7 +6,7 @@ Times are Unix seconds. Knows nothing of the wire: `wire/commands.py` is next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foveate.messages import Embedding, Priority
 
@@ -127,3 +127,12 @@ class Watching:
 DeviceCommand = TellState | Press | Watch | BackFill
 SiteCommand = TellState | Press | WatchTexts
 Reply = DeviceState | Pressed | Watching | BackFilled
+
+
+_TELLING = ("encoder", "detector", "events")  # rungs whose counts rise with what happens before the camera
+
+
+def without_facts(state: DeviceState) -> DeviceState:
+    """The state without what counts or dates events: it tells that something happened, if not what."""
+    rungs = tuple(rung for rung in state.rungs if rung.name not in _TELLING)
+    return replace(state, rungs=rungs, kept=(), sequence=0, outbox_depth=0, trouble="")

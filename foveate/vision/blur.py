@@ -8,11 +8,13 @@ sends it; the edge's `redacted.py` does this for devices that cannot.
 from __future__ import annotations
 
 import logging
+import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -21,11 +23,20 @@ from av.video.stream import VideoStream
 
 from foveate.errors import BadVideo
 from foveate.vision.boxes import Box
-from foveate.vision.detect import Detector, Picture
+from foveate.vision.detect import Detection, Picture
 from foveate.vision.mpeg4 import TICK, add_video
 from foveate.vision.redact import people, redact
 
 logger = logging.getLogger(__name__)
+
+
+class Looks(Protocol):
+    """Whatever finds people; a whole `Detector` does."""
+
+    def detect(self, image: Picture, /) -> tuple[Detection, ...]:
+        """Candidates of one picture; blocking."""
+        ...
+
 
 Prepare = Callable[[Picture], Picture]
 """What is done to every picture before anybody is looked for, such as burning privacy masks."""
@@ -77,9 +88,17 @@ class _Paths:
 
 
 def redact_clip(
-    source: Path, target: Path, *, detector: Detector, prepare: Prepare | None = None, skip: float = 0.0
+    source: Path,
+    target: Path,
+    *,
+    detector: Looks,
+    prepare: Prepare | None = None,
+    skip: float = 0.0,
+    until: float = math.inf,
 ) -> float:
     """Writes the redacted clip to `target`; returns where it begins in `source`: at or before `skip` s.
+
+    What lies after `until` s is left out.
 
     Each picture waits until no later find can say any more about who must be hidden in it. BadVideo when no picture
     can be decoded. Blocking, about 35 ms a picture, of which the detector takes 25.
@@ -88,7 +107,7 @@ def redact_clip(
     waiting: deque[tuple[float, Picture]] = deque()
     with av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as output:
         writer = _Writer(output)
-        for time, whole in _pictures(source, skip):
+        for time, whole in _pictures(source, skip, until):
             image = whole if prepare is None else prepare(whole)
             paths.add(time, people(detector.detect(image)))
             waiting.append((time, image))
@@ -126,7 +145,7 @@ class _Writer:
             self._output.mux(self._stream.encode(None))
 
 
-def _pictures(source: Path, skip: float) -> Iterator[tuple[float, Picture]]:
+def _pictures(source: Path, skip: float, until: float) -> Iterator[tuple[float, Picture]]:
     """(seconds from the clip's start, RGB): the picture on view at `skip`, then at most _FPS a second."""
     first: float | None = None
     due = skip
@@ -137,6 +156,8 @@ def _pictures(source: Path, skip: float) -> Iterator[tuple[float, Picture]]:
                 continue
             first = decoded.time if first is None else first
             time = decoded.time - first
+            if time > max(until, skip):
+                break
             if before is not None and time > skip:
                 due = before[0] + 1 / _FPS
                 yield before[0], _rgb(before[1])

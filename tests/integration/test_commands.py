@@ -36,9 +36,9 @@ from tests.integration.barrier import all_sent
 AFRICAN_AND_INDIAN_ELEPHANT = {385, 386}  # of the 1000 classes of ImageNet, counted from 0
 
 
-def _anywhere(device: str) -> bool:
+async def _as_it_is(state: DeviceState) -> DeviceState:
     """A policy that lets the facts of any device travel."""
-    return bool(device)
+    return state
 
 
 @dataclass
@@ -112,7 +112,7 @@ async def relay(site_nats: Any, tmp_path: Path) -> AsyncIterator[Relay]:
     device_bus = await as_device(site_nats, "cam-1", tmp_path)
     await device_bus.serve(subjects.device_command("north", "cam-1"), CommandDesk(device, folder=tmp_path).serve)
     text = await asyncio.to_thread(TextEncoder, models.find("minilm-l6-v2"), models.find("minilm-tokenizer"))
-    commands = Commands(local=await site_nats.connect("edge.local"), site="north", text=text, facts_travel=_anywhere)
+    commands = Commands(local=await site_nats.connect("edge.local"), site="north", text=text, guard=_as_it_is)
 
     async def recorded(payload: bytes) -> bytes:
         heard.append(reply := await commands.serve(payload))
@@ -234,7 +234,7 @@ async def test_a_site_without_a_text_encoder_says_so_and_still_stops_watching(si
     device_bus, device = await as_device(site_nats, "cam-1", tmp_path), Counting("cam-1")
     await device_bus.serve(subjects.device_command("north", "cam-1"), CommandDesk(device, folder=tmp_path).serve)
     await all_sent(device_bus.client)
-    commands = Commands(local=await site_nats.connect("edge.local"), site="north", text=None, facts_travel=_anywhere)
+    commands = Commands(local=await site_nats.connect("edge.local"), site="north", text=None, guard=_as_it_is)
     for texts, result in ((["a van"], "failure"), ([], "watching")):
         payload = pb.SiteCommand(device_id="cam-1", watch_texts=pb.WatchTexts(texts=texts)).SerializeToString()
         reply = wire.parse(pb.DeviceCommandReply, await commands.serve(payload))

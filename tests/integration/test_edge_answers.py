@@ -371,8 +371,12 @@ async def test_pictures_of_another_region_go_redacted_and_say_so(site: Fixture) 
     changed[top - 8 : bottom + 8, left - 8 : right + 8] = False
     assert not changed.any()
     async with site.memory.transaction() as connection:
-        (row,) = (await connection.execute(RELEASES.select())).all()
+        facts, row = (await connection.execute(RELEASES.select())).all()
     assert (row.what, row.destination, row.representation) == ("answer q-1", "eu-west", "REDACTED_FRAMES")
+    assert (row.size_bytes, row.sha256) == (len(piece.picture), hashlib.sha256(piece.picture).hexdigest())
+    assert (facts.representation, facts.device_id, facts.rule) == ("FACTS", "fixed-1", "facts-travel")
+    assert facts.size_bytes > 0
+    assert "question q-1" in facts.why
 
 
 async def test_whoever_claims_to_be_on_site_gets_through_the_hub_what_the_hub_may_see(site: Fixture) -> None:
@@ -381,8 +385,11 @@ async def test_whoever_claims_to_be_on_site_gets_through_the_hub_what_the_hub_ma
     assert answer.evidence[0].representation is Representation.REDACTED_FRAMES
     assert answer.rule == "pictures"
     async with site.memory.transaction() as connection:
-        (row,) = (await connection.execute(RELEASES.select())).all()
-    assert (row.destination, row.representation) == ("eu-west", "REDACTED_FRAMES")
+        told = (await connection.execute(RELEASES.select())).all()
+    assert [(row.destination, row.representation) for row in told] == [
+        ("eu-west", "FACTS"),
+        ("eu-west", "REDACTED_FRAMES"),
+    ]
     clip = ClipOrder("clip-x", "fixed-1", START, START + 2, HERE, Representation.CLIP)
     payload = clip_order_to(clip).SerializeToString()
     reply = await site.router.request(subjects.site_clip("north"), payload, timeout=15)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from edge_node import build, pipeline
 from edge_node.build import Edge, Models
@@ -20,6 +20,7 @@ from edge_node.settings import Settings
 from edge_node.tables import DEAD_LETTERS, EGRESS, RELEASES, TABLES
 from foveate import residency, subjects
 from foveate.bus import Bus
+from foveate.commands import DeviceState
 from foveate.memory import Memory
 from foveate.messages import Embedding, Event, LabelScore, Presence, Sighting, Track, TriggerKind
 from foveate.v1 import event_pb2 as pb
@@ -188,6 +189,7 @@ async def test_out_carries_nothing_that_residency_forbids(edge: Any, site_nats: 
 
 
 async def test_the_hub_hears_who_lives_and_gets_the_stream(edge: Any, site_nats: Any) -> None:
+    _, memory = edge
     cloud, device = await site_nats.connect("cloud"), await site_nats.connect("edge.local")
     heard: dict[str, Presence] = {}
 
@@ -196,6 +198,9 @@ async def test_the_hub_hears_who_lives_and_gets_the_stream(edge: Any, site_nats:
         heard[presence.device_id] = presence
 
     await cloud.listen(subjects.out_presence("north"), hear)
+    # What labels it has is not known before: until then its heartbeat tells nothing that counts.
+    await publish(device, event(1, device="body-1"))
+    await until(await remembered(memory, 1), what="the event that tells the labels")
     beat = Presence("body-1", "north", time.time(), capturing=True, outbox_depth=3)
     forged = replace(beat, device_id="fixed-1")
     await device.send(subjects.presence("north", "body-1"), presence_to(forged).SerializeToString())
@@ -207,6 +212,59 @@ async def test_the_hub_hears_who_lives_and_gets_the_stream(edge: Any, site_nats:
     await until(both, what="both heartbeats at the hub")
     assert heard["body-1"].outbox_depth == 3
     assert "fixed-1" not in heard  # body-1 may not say that fixed-1 lives
+
+
+async def test_a_heartbeat_tells_nothing_that_counts_where_facts_stay(edge: Any, site_nats: Any) -> None:
+    _, memory = edge
+    cloud, device = await site_nats.connect("cloud"), await site_nats.connect("edge.local")
+    heard: list[Presence] = []
+
+    async def hear(payload: bytes, _subject: str) -> None:
+        heard.append(presence_of(parse(pb.Presence, payload)))
+
+    await cloud.listen(subjects.out_presence("north"), hear)
+    await publish(device, event(1, device="glasses-1", device_labels=("private",)))
+    await until(await remembered(memory, 1), what="the event that tells the label")
+    beat = Presence("glasses-1", "north", time.time(), capturing=True, trouble="secret", outbox_depth=3, frames=77)
+    await device.send(subjects.presence("north", "glasses-1"), presence_to(beat).SerializeToString())
+
+    async def told() -> bool:
+        return any(presence.device_id == "glasses-1" for presence in heard)
+
+    await until(told, what="the heartbeat at the hub")
+    found = next(presence for presence in heard if presence.device_id == "glasses-1")
+    assert (found.capturing, found.trouble, found.outbox_depth, found.frames) == (True, "", 0, 0)
+
+
+async def test_a_state_is_guarded_and_recorded(edge: Any, site_nats: Any) -> None:
+    made, memory = edge
+    device = await site_nats.connect("edge.local")
+    await publish(device, event(1, device="glasses-1", device_labels=("private",)))
+    await publish(device, event(2))
+    await until(await remembered(memory, 2), what="the events that tell the labels")
+    states = [DeviceState(name, NOW, 60.0, sequence=9, trouble="secret") for name in ("fixed-1", "glasses-1")]
+    shown = [await made.parts.egress.guard_state(state) for state in states]
+    assert [(state.sequence, state.trouble) for state in shown] == [(9, "secret"), (0, "")]
+    kept = [row for row in await rows(memory, RELEASES) if row.what.startswith("state of")]
+    assert [(row.device_id, row.rule, row.representation) for row in kept] == [
+        ("fixed-1", "facts-travel", "FACTS"),
+        ("glasses-1", "", "FACTS"),
+    ]
+    assert all(row.why and row.size_bytes > 0 and len(row.sha256) == 64 for row in kept)
+
+
+async def test_a_database_of_an_older_version_gets_the_columns_it_lacks(database_url: str) -> None:
+    async with Memory.open(database_url, tables=TABLES) as memory, memory.transaction() as connection:
+        await connection.execute(text("alter table release drop column why"))
+        await connection.execute(
+            text(
+                "insert into release (time, what, device_id, destination, representation, rule, size_bytes, sha256)"
+                " values (now(), 'event old.1', 'cam-1', 'eu-west', 'FACTS', 'facts-travel', 1, '00')"
+            )
+        )
+    async with Memory.open(database_url, tables=TABLES) as memory:
+        (row,) = await rows(memory, RELEASES)
+    assert (row.what, row.why) == ("event old.1", "")
 
 
 async def test_an_event_is_searchable_within_a_second(edge: Any, site_nats: Any, record_property: Any) -> None:

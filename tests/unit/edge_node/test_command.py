@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from edge_node.command import without_facts
-from foveate.commands import DeviceState, Gap, Kept, Rung
+from foveate.commands import DeviceState, Gap, Kept, Rung, without_facts
 from foveate.messages import Priority
 
 TOLD = DeviceState(
