@@ -124,4 +124,4 @@ def _resampled(frame: AudioFrame, resampler: AudioResampler) -> Iterator[Sound]:
     frame.pts = None  # time is kept here; the resampler's own idea of it may refuse a jump
     for part in resampler.resample(frame):
         if part.samples:
-            yield part.to_ndarray().reshape(-1)
+            yield part.to_ndarray().reshape(-1).astype(np.float32, copy=False)
