@@ -76,3 +76,11 @@ def test_what_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadVideo):
         redact_clip(source, tmp_path / "r.mp4", detector=ScriptedDetector())
     assert not (tmp_path / "r.mp4").exists()
+
+
+def test_what_lies_after_the_asked_end_is_left_out(tmp_path: Path) -> None:
+    redact_clip(_noise(tmp_path / "v.mp4"), tmp_path / "r.mp4", detector=ScriptedDetector(), skip=1.0, until=2.0)
+    with av.open(str(tmp_path / "r.mp4")) as clip:
+        times = [frame.time for frame in clip.decode(video=0)]
+    assert len(times) == 4
+    assert times[-1] <= 1.1
