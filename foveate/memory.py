@@ -1,75 +1,50 @@
 """What a node remembers: events in PostgreSQL with pgvector, one row for each, the highest revision wins.
 
-In: events, label, device and time filters, embeddings to compare with. Out: the same events, in order.
-It decides nothing about who may see them. Next: `recall.py`, which answers from what was remembered.
+In: events, label, device and time filters, embeddings to compare with. Out: the same events, in order, or the outlines
+of what was followed in them. It decides nothing about who may see them. `remembered.py` has the tables, `alike.py` the
+search by likeness. Next: `recall.py`, which answers from what was remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
-from pgvector.sqlalchemy import Vector
 from psycopg import errors as postgres
-from sqlalchemy import ColumnElement, Executable, Index, LargeBinary, Select, Table, Text, func, literal, text
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, insert
+from sqlalchemy import Executable, Table, delete, func, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlmodel import Field, SQLModel, select
 
+from foveate import alike
+from foveate.alike import Indices
 from foveate.errors import FoveateError, InvalidInput, NotReady, OutOfSpace, Overloaded, Unreachable
 from foveate.messages import Embedding, Event
-from foveate.v1 import event_pb2 as pb
-from foveate.wire import event_of, event_to, parse, utc
+from foveate.remembered import (
+    EVENTS,
+    TRACKS,
+    event_in,
+    make_tables,
+    outlines,
+    overlapping,
+    row,
+    track_rows,
+    tracks_overlapping,
+)
 
-_TIME = TIMESTAMP(timezone=True)
-# Any number will do, as long as every process of this project that makes tables takes the same one.
-_DDL_LOCK = 0x666F7665
 _CONNECT_SECONDS = 5
-
-
-class RememberedEvent(SQLModel, table=True):
-    """One event: columns to search by, and `document`, the encoded `foveate.v1.Event` that it is rebuilt from."""
-
-    __tablename__ = "remembered_event"
-    __table_args__: ClassVar[Any] = (
-        Index("remembered_event_by_device", "device_id", "start_time"),
-        Index("remembered_event_by_end", "end_time"),
-        Index("remembered_event_by_label", "labels", postgresql_using="gin"),
-    )
-
-    event_id: str = Field(primary_key=True)
-    revision: int
-    device_id: str
-    site_id: str
-    region: str
-    device_labels: list[str] = Field(sa_type=ARRAY(Text))
-    trigger: str
-    start_time: datetime = Field(sa_type=_TIME)
-    end_time: datetime = Field(sa_type=_TIME)
-    open: bool
-    score: float
-    labels: list[str] = Field(sa_type=ARRAY(Text))
-    document: bytes = Field(sa_type=LargeBinary)
-    embedding_model: str | None = None
-    # No fixed dimension: a fleet may plug in another encoder, and a search never mixes two models.
-    embedding: Any = Field(default=None, sa_type=Vector, nullable=True)
-    receive_time: datetime | None = Field(default=None, sa_type=_TIME)
-    media_offset: float | None = None
-
-
-_EVENTS: Table = RememberedEvent.__table__  # type: ignore[attr-defined]
-_C = _EVENTS.c
+_C, _T = EVENTS.c, TRACKS.c
 
 
 class Memory:
     """Remembered events over one PostgreSQL database; every method is safe to call from many tasks at once."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self.engine = engine
+        self._indices = Indices(engine, EVENTS)
 
     @classmethod
     @asynccontextmanager
@@ -92,7 +67,7 @@ class Memory:
         )
         try:
             async with transaction(engine) as connection:
-                await _make_tables(connection, (_EVENTS, *tables))
+                await make_tables(connection, tables)
             yield cls(engine)
         finally:
             await engine.dispose()
@@ -100,8 +75,13 @@ class Memory:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """One transaction on the database, with its failures as errors of `errors.py`."""
-        async with transaction(self._engine) as connection:
+        async with transaction(self.engine) as connection:
             yield connection
+
+    async def ensure(self, indices: Indices, embedding: Embedding | None) -> None:
+        """Makes the vector index for such an embedding when there is none, with failures as errors of `errors.py`."""
+        with translated():
+            await indices.ensure(embedding)
 
     async def upsert(self, event: Event, *, also: Sequence[Executable] = (), always: Sequence[Executable] = ()) -> bool:
         """Remembers the event unless a revision as high is there already; False when it is.
@@ -110,24 +90,45 @@ class Memory:
         take effect in the same transaction whether it was new or not.
         Raises Unreachable or OutOfSpace, after which nothing of it was stored.
         """
-        row = _row(event)
-        statement = insert(_EVENTS).values(row)
+        columns = row(event)
+        statement = insert(EVENTS).values(columns)
         statement = statement.on_conflict_do_update(
             index_elements=[_C.event_id],
-            set_={name: statement.excluded[name] for name in row if name != "event_id"},
+            set_={name: statement.excluded[name] for name in columns if name != "event_id"},
             where=statement.excluded.revision > _C.revision,
         )
+        await self.ensure(self._indices, event.embedding)
         async with self.transaction() as connection:
             stored = await connection.scalar(statement.returning(_C.event_id)) is not None
-            for extra in (*always, *(also if stored else ())):
+            for extra in (*always, *((*_tracks_of(event), *also) if stored else ())):
                 await connection.execute(extra)
             return stored
+
+    async def embed(self, event_id: str, embedding: Embedding) -> bool:
+        """Gives a remembered event another embedding, at the same revision; False when it is not remembered."""
+        await self.ensure(self._indices, embedding)
+        async with self.transaction() as connection:
+            chosen = select(_C.document).where(_C.event_id == event_id).with_for_update()
+            document = await connection.scalar(chosen)
+            if document is None:
+                return False
+            columns = row(replace(event_in(document), embedding=embedding))
+            changed = {name: columns[name] for name in ("document", "embedding_model", "embedding")}
+            await connection.execute(update(EVENTS).where(_C.event_id == event_id).values(changed))
+            return True
 
     async def get(self, event_id: str) -> Event | None:
         """The event as it is remembered now, None when it is not."""
         async with self.transaction() as connection:
             document = await connection.scalar(select(_C.document).where(_C.event_id == event_id))
-        return None if document is None else _event(document)
+        return None if document is None else event_in(document)
+
+    async def events(self, event_ids: Sequence[str]) -> dict[str, Event]:
+        """Those of the events that are remembered, by their ids."""
+        query = select(_C.event_id, _C.document).where(_C.event_id.in_(event_ids))
+        async with self.transaction() as connection:
+            found = (await connection.execute(query)).all()
+        return {each.event_id: event_in(each.document) for each in found}
 
     async def select(
         self,
@@ -143,11 +144,34 @@ class Memory:
 
         With `labels`, only events in which at least one of them was seen.
         """
-        query = select(_C.document).where(*_where(device_ids=device_ids, labels=labels, start=start, end=end))
+        where = overlapping(device_ids=device_ids, labels=labels, start=start, end=end)
         order = (_C.start_time.desc(), _C.event_id.desc()) if newest_first else (_C.start_time, _C.event_id)
+        query = select(_C.document).where(*where).order_by(*order).limit(limit)
         async with self.transaction() as connection:
-            found = (await connection.scalars(query.order_by(*order).limit(limit))).all()
-        return tuple(_event(document) for document in found)
+            found = (await connection.scalars(query)).all()
+        return tuple(event_in(document) for document in found)
+
+    async def tracks(
+        self,
+        *,
+        device_ids: Sequence[str] | None,
+        labels: Sequence[str],
+        start: float | None = None,
+        end: float | None = None,
+        limit: int,
+        newest_first: bool = True,
+    ) -> tuple[Event, ...]:
+        """What was followed and overlaps [start, end], at most `limit` tracks, as outlines of their events.
+
+        An outline has the event's id, device, span and whether it is open, and of its tracks only those that were
+        asked for, each with its span and its best score, without sightings; a label that nobody followed stands in
+        `labels`. No document is read, which is what a question about a month needs; `events` gives the whole ones.
+        """
+        where = tracks_overlapping(device_ids=device_ids, labels=labels, start=start, end=end)
+        order = (_T.start.desc(), _T.event_id.desc()) if newest_first else (_T.start, _T.event_id)
+        query = select(TRACKS).where(*where).order_by(*order, _T.number).limit(limit)
+        async with self.transaction() as connection:
+            return outlines((await connection.execute(query)).all())
 
     async def nearest(
         self,
@@ -157,31 +181,36 @@ class Memory:
         start: float | None = None,
         end: float | None = None,
         limit: int,
+        exact: bool = False,
     ) -> tuple[tuple[Event, float], ...]:
         """The most alike events with their cosine similarity (-1 to 1), best first, of the same model only.
 
-        Exact: the span and the devices cut the candidates down first, so nothing alike is missed by an index.
+        While devices and span leave few, or with `exact`, all are compared; past that an index may miss a few.
         """
-        wanted = list(embedding.values)
-        # Vectors of one model have one length; the comparison itself would fail on others.
-        same = (_C.embedding_model == embedding.model, func.vector_dims(_C.embedding) == len(wanted))
-        inner = (
-            select(_C.event_id, _C.embedding)
-            .where(*same, *_where(device_ids=device_ids, labels=(), start=start, end=end))
-            .cte("same_model")
-            .prefix_with("MATERIALIZED")
-        )
-        distance = inner.c.embedding.cosine_distance(wanted).label("distance")
-        query: Select[Any] = (
-            select(_C.document, distance).join(inner, inner.c.event_id == _C.event_id).order_by(distance).limit(limit)
-        )
+        where = overlapping(device_ids=device_ids, start=start, end=end)
         async with self.transaction() as connection:
-            rows = (await connection.execute(query)).all()
-        return tuple((_event(row.document), 1.0 - float(row.distance)) for row in rows)
+            found = await alike.nearest(connection, EVENTS, embedding, where=where, limit=limit, exact=exact)
+            query = select(_C.event_id, _C.document).where(_C.event_id.in_([key for key, _ in found]))
+            documents = {each.event_id: each.document for each in (await connection.execute(query)).all()}
+        # Retention may have removed one between the two statements.
+        return tuple((event_in(documents[key]), score) for key, score in found if key in documents)
+
+    async def median_likeness(
+        self,
+        embedding: Embedding,
+        *,
+        device_ids: Sequence[str] | None,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> float | None:
+        """The median cosine similarity of the events in scope, past 500 of a sample of them; None when none has one."""
+        where = overlapping(device_ids=device_ids, start=start, end=end)
+        async with self.transaction() as connection:
+            return await alike.median(connection, EVENTS, embedding, where=where)
 
     async def devices(self, *, start: float | None = None, end: float | None = None) -> frozenset[str]:
         """The devices of which at least one event is remembered in the span."""
-        query = select(_C.device_id).where(*_where(device_ids=None, labels=(), start=start, end=end)).distinct()
+        query = select(_C.device_id).where(*overlapping(device_ids=None, start=start, end=end)).distinct()
         async with self.transaction() as connection:
             return frozenset((await connection.scalars(query)).all())
 
@@ -230,51 +259,8 @@ def _error_of(cause: BaseException | None, *, lost: bool) -> FoveateError | None
     return None
 
 
-async def _make_tables(connection: AsyncConnection, tables: Sequence[Table]) -> None:
-    # Two processes that start at once would both find nothing and both create it: one waits for the other.
-    await connection.execute(select(func.pg_advisory_xact_lock(_DDL_LOCK)))
-    await connection.execute(text("create extension if not exists vector"))
-    await connection.run_sync(lambda sync: SQLModel.metadata.create_all(sync, tables=list(tables)))
-
-
-def _where(
-    *, device_ids: Sequence[str] | None, labels: Sequence[str], start: float | None, end: float | None
-) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if device_ids is not None:
-        conditions.append(_C.device_id.in_(device_ids))
-    if labels:
-        conditions.append(_C.labels.overlap(list(labels)))
-    if start is not None:
-        conditions.append(_C.end_time >= utc(start))
-    if end is not None:
-        conditions.append(_C.start_time <= utc(end))
-    return conditions
-
-
-def _row(event: Event) -> dict[str, Any]:
-    names = (*(item.label for item in event.labels), *(track.label for track in event.tracks))
-    vector = event.embedding
-    return {
-        "event_id": event.event_id,
-        "revision": event.revision,
-        "device_id": event.device_id,
-        "site_id": event.site_id,
-        "region": event.region,
-        "device_labels": list(event.device_labels),
-        "trigger": event.trigger.value,
-        "start_time": utc(event.start),
-        "end_time": utc(event.end),
-        "open": event.open,
-        "score": event.score,
-        "labels": list(dict.fromkeys(names)),
-        "document": event_to(event).SerializeToString(),
-        "embedding_model": vector.model if vector else None,
-        "embedding": list(vector.values) if vector else None,
-        "receive_time": None if event.receive_time is None else utc(event.receive_time),
-        "media_offset": event.media_offset,
-    }
-
-
-def _event(document: bytes) -> Event:
-    return event_of(parse(pb.Event, document))
+def _tracks_of(event: Event) -> Sequence[Executable]:
+    """The statements that replace the rows of an event's tracks."""
+    rows = track_rows(event)
+    forget = delete(TRACKS).where(_T.event_id == event.event_id)
+    return (forget, insert(TRACKS).values(rows)) if rows else (forget,)

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from foveate.errors import InvalidInput, OutOfSpace, TryAgain, Unreachable
 from foveate.memory import Memory
-from foveate.messages import Embedding, Event, LabelScore, Sighting, Track, TriggerKind
+from foveate.messages import Embedding, Event, LabelScore, Priority, Sighting, Track, TriggerKind
 from foveate.vision.boxes import Box
 
 START = 1_750_000_000.0
@@ -190,3 +190,70 @@ async def test_ten_thousand_events_answer_in_a_moment(database_url: str) -> None
         took = time.perf_counter() - began
         assert len(found) == 5
         assert took < 2.0
+
+
+async def test_tracks_tell_what_documents_tell_without_reading_them(database_url: str) -> None:
+    walks = Track(5, "dog", 0.5, START + 31.0, START + 33.0, (Sighting(START + 32, "dog", 0.875, Box(0, 0, 1, 1)),))
+    both = event(3, labels=(LabelScore("person", 0.75), LabelScore("lead", 0.25)))
+    both = replace(both, tracks=(*both.tracks, walks))
+    async with Memory.open(database_url) as memory:
+        for made in (event(1), event(2, device="glasses-1"), both, event(4, tracks=())):
+            await memory.upsert(made)
+
+        async def tracks(*labels: str, **filters: Any) -> list[tuple[str, Any, float]]:
+            found = await memory.tracks(**({"device_ids": None, "labels": labels, "limit": 10} | filters))
+            return [
+                (one.event_id, [track.track_id for track in one.tracks] or one.labels[0].label, one.score)
+                for one in found
+            ]
+
+        assert await tracks("dog") == [("event-3", [5], 0.875)]
+        assert await tracks("lead") == [("event-3", "lead", 0.25)]
+        assert await tracks("person", "dog", device_ids=["body-1"], start=START + 31, end=START + 39) == [
+            ("event-3", [5, 3], 0.875)
+        ]
+        # The dog was gone by then, though its event was not over.
+        assert await tracks("dog", start=START + 33.5) == []
+        assert [one[0] for one in await tracks("person")] == ["event-4", "event-3", "event-2", "event-1"]
+        assert [one[0] for one in await tracks("person", newest_first=False, limit=1)] == ["event-1"]
+        assert await tracks("person", device_ids=[]) == []
+        whole = await memory.events(["event-3", "event-9"])
+        assert list(whole) == ["event-3"]
+        assert whole["event-3"].tracks == both.tracks
+
+
+async def test_a_higher_revision_replaces_the_tracks(database_url: str) -> None:
+    async with Memory.open(database_url) as memory:
+        await memory.upsert(event(1))
+        await memory.upsert(event(1, revision=2, tracks=(), labels=(), open=True))
+        assert await memory.tracks(device_ids=None, labels=["person"], limit=9) == ()
+        await memory.upsert(event(1, revision=3))
+        await memory.upsert(event(1, revision=2, tracks=()))
+        (found,) = await memory.tracks(device_ids=None, labels=["person"], limit=9)
+        assert (found.start, found.end, found.media_offset) == (START + 10, START + 14, 12.5)
+
+
+async def test_another_embedding_takes_the_place_of_the_first_at_the_same_revision(database_url: str) -> None:
+    async with Memory.open(database_url) as memory:
+        await memory.upsert(event(1, embedding=Embedding("eye@1", (1.0, 0.0))))
+        assert await memory.embed("event-1", Embedding("eye@2", (0.0, 1.0)))
+        assert not await memory.embed("event-2", Embedding("eye@2", (0.0, 1.0)))
+        assert await memory.nearest(Embedding("eye@1", (1.0, 0.0)), device_ids=None, limit=9) == ()
+        ((found, _),) = await memory.nearest(Embedding("eye@2", (1.0, 0.0)), device_ids=None, limit=9)
+        assert (found.embedding, found.revision) == (Embedding("eye@2", (0.0, 1.0)), 1)
+
+
+async def test_a_database_of_an_older_build_gets_its_priorities_and_tracks(database_url: str) -> None:
+    async with Memory.open(database_url) as memory:
+        await memory.upsert(event(1, priority=Priority.URGENT))
+        await memory.upsert(event(2, label="car"))
+        async with memory.transaction() as connection:
+            await connection.execute(text("drop table remembered_track"))
+            await connection.execute(text("alter table remembered_event drop column priority"))
+    async with Memory.open(database_url) as memory:
+        (found,) = await memory.tracks(device_ids=None, labels=["car"], limit=9)
+        assert found.event_id == "event-2"
+        async with memory.transaction() as connection:
+            stored = await connection.execute(text("select event_id, priority from remembered_event order by 1"))
+            assert [tuple(one) for one in stored.all()] == [("event-1", 4), ("event-2", 2)]
+        assert await memory.upsert(event(1, revision=2, priority=Priority.URGENT))
