@@ -15,6 +15,8 @@ from router.latency import Latencies
 from router.policy import GUESS, PlacementPolicy
 
 CLOUD_NODE = "cloud"
+PIXELS = (Representation.REDACTED_FRAMES, Representation.FRAMES, Representation.CLIP)
+"""The forms that show something."""
 _EVERY = (
     Representation.FACTS,
     Representation.EMBEDDING,
@@ -53,16 +55,31 @@ class Expectations:
     latencies: Latencies
     qualified: bool = False
 
+    def checks_all(self, placement: Placement, understanding: Understanding) -> bool:
+        """Whether the node can tell all that the words ask of the thing it finds."""
+        words = not self.qualified or checks_words(placement, self.policy)
+        return words and (not understanding.colours or shows_colour(placement))
+
     def of(self, candidate: Candidate, understanding: Understanding) -> Candidate:
         """The candidate with its expectations filled in."""
         placement, task = candidate.placement, understanding.task
         prior = self.policy.prior(placement.tier, placement.representation, task)
         seconds = self.latencies.q95(placement, task, otherwise=prior.latency_q95_s)
         confidence = covered(prior.confidence, seen=len(candidate.devices), of=candidate.in_scope)
-        # Only its absence can be told of a subject with words that no detector sees: half the answers at best.
-        confidence = (confidence + GUESS) / 2 if self.qualified else confidence
+        # Only the absence of its kind can be told of a thing that is asked for more closely: half the answers at best.
+        confidence = confidence if self.checks_all(placement, understanding) else (confidence + GUESS) / 2
         cost = self.policy.cost(placement.tier, seconds=seconds)
         return replace(candidate, latency_q95_s=seconds, cost_usd=cost, confidence=confidence)
+
+
+def checks_words(placement: Placement, policy: PlacementPolicy) -> bool:
+    """Whether words that no detector knows can be checked there: pictures, before a model that takes any words."""
+    return placement.tier in policy.open_vocabulary and placement.representation in PIXELS
+
+
+def shows_colour(placement: Placement) -> bool:
+    """Whether a colour can be checked there: a device tells its detections alone, and facts have no colours."""
+    return placement.tier is not Tier.DEVICE and placement.representation in PIXELS
 
 
 def covered(confidence: float, *, seen: int, of: int) -> float:

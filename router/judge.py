@@ -11,18 +11,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from foveate.messages import Answer, Outcome, Task
-from router.candidates import Candidate, covered, stands_for_all
-from router.policy import GUESS
+from router.candidates import Candidate, checks_words, covered, shows_colour, stands_for_all
+from router.policy import GUESS, PlacementPolicy
 from router.understand import Reading
 
 
-def judged(answer: Answer, candidate: Candidate, reading: Reading) -> Answer:
-    """The answer with its confidence lowered where it sees a part only, or sees less than was asked."""
+def judged(answer: Answer, candidate: Candidate, reading: Reading, policy: PlacementPolicy) -> Answer:
+    """The answer of the candidate with its confidence lowered where it sees a part only, or less than was asked."""
+    answer = replace(answer, placement=candidate.placement)
     confidence = answer.confidence if answer.outcome is Outcome.ANSWERED else 0.0
     seen, total = len(candidate.devices), candidate.in_scope
     if seen < total and confidence > GUESS and not stands_for_all(reading.understanding, answer.value):
         confidence = covered(confidence, seen=seen, of=total)
-    if beyond_sight(answer, reading):
+    if unchecked(answer, reading, policy):
         confidence = min(confidence, GUESS)
     return replace(answer, confidence=confidence)
 
@@ -39,14 +40,27 @@ def rank(answer: Answer, min_confidence: float) -> tuple[bool, bool, float, bool
     return acceptable(answer, min_confidence), answered, round(answer.confidence, 3), pictured
 
 
-def beyond_sight(answer: Answer, reading: Reading) -> bool:
-    """Whether something was found, while words remain that no detector checks; nothing found settles those too."""
-    found = (
-        answer.value is not None
-        and answer.value is not False
-        and not (reading.understanding.task is Task.COUNT and answer.value == 0)
-    )
-    return bool(reading.unseen) and answer.outcome is Outcome.ANSWERED and found
+def beyond_sight(answer: Answer, reading: Reading, policy: PlacementPolicy) -> bool:
+    """Whether something was found, while words remain that its node cannot check; nothing found settles those too."""
+    checked = answer.placement is not None and checks_words(answer.placement, policy)
+    return bool(reading.unseen) and not checked and _found(answer, reading)
+
+
+def unchecked(answer: Answer, reading: Reading, policy: PlacementPolicy) -> tuple[str, ...]:
+    """What was asked of the thing that was found and could not be checked where it was, in words."""
+    said = [f"the detector cannot check {words!r}" for words in reading.unseen if beyond_sight(answer, reading, policy)]
+    u, placement = reading.understanding, answer.placement
+    by_detector = u.task in (Task.PRESENCE, Task.COUNT, Task.FIND)
+    blind = placement is not None and not shows_colour(placement)
+    if u.colours and blind and by_detector and _found(answer, reading):
+        said.append(f"without pictures nobody can tell that it is {' or '.join(u.colours)}")
+    return tuple(said)
+
+
+def _found(answer: Answer, reading: Reading) -> bool:
+    nothing = answer.value is None or answer.value is False
+    none = reading.understanding.task is Task.COUNT and answer.value == 0
+    return answer.outcome is Outcome.ANSWERED and not nothing and not none
 
 
 def conclude(
@@ -54,6 +68,7 @@ def conclude(
     *,
     question_id: str,
     reading: Reading,
+    policy: PlacementPolicy,
     min_confidence: float,
     left_out: Sequence[str],
     refused: tuple[str, str] | None,
@@ -69,7 +84,7 @@ def conclude(
         rule = refused[1] if refused else ""
         said = "; ".join([best.reason or best.text, *failures, *notes])
         return replace(best, question_id=question_id, value=None, reason=said, rule=best.rule or rule)
-    doubt = _doubt(best, reading, min_confidence)
+    doubt = "; ".join(unchecked(best, reading, policy)) or _doubt(best, min_confidence)
     if doubt:
         guess = f"best guess: {best.text} ({best.confidence:.2f})"
         return replace(
@@ -84,10 +99,8 @@ def conclude(
     return _as_asked(replace(best, question_id=question_id, reason=reason), reading)
 
 
-def _doubt(best: Answer, reading: Reading, min_confidence: float) -> str:
+def _doubt(best: Answer, min_confidence: float) -> str:
     """Why the answer cannot be given as one, empty when it can."""
-    if beyond_sight(best, reading):
-        return "; ".join(f"the detector cannot check {words!r}" for words in reading.unseen)
     if best.confidence < min_confidence:
         return f"{best.confidence:.2f} sure, below the {min_confidence:.2f} that is asked for"
     return ""

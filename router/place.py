@@ -20,19 +20,15 @@ from foveate.messages import (
     Question,
     RejectedPlacement,
     Representation,
-    Task,
     Tier,
     Understanding,
 )
 from foveate.residency import ResidencyPolicy
-from router.candidates import Candidate, Expectations, candidates
+from router.able import inability, unseen_sides
+from router.candidates import PIXELS, Candidate, Expectations, candidates
 from router.choose import choose
 from router.scope import FleetView, InScope, in_scope, travels
 from router.understand import Reading
-
-_PIXELS = (Representation.REDACTED_FRAMES, Representation.FRAMES, Representation.CLIP)
-_FROM_FACTS = (Task.PRESENCE, Task.COUNT, Task.FIND, Task.COMPARE, Task.SUMMARISE, Task.EXTRACT)
-_BY_LABEL = (Task.PRESENCE, Task.COUNT, Task.FIND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,7 @@ def place(question: Question, reading: Reading, situation: Situation) -> Placing
     policy = situation.expectations.policy
     order = choose(weighed, policy=policy, seconds=situation.seconds_left, usd=situation.usd_left)
     others = [c for c in allowed if c.placement not in {chosen.placement for chosen in order}]
-    ending = None if order else _ending(scope, rejected)
+    ending = None if order else _ending(scope, rejected, understanding)
     spare = [Rejection(c.placement, _spare_because(c, weighed)) for c in others]
     plan = Plan(
         question_id=question.question_id,
@@ -127,7 +123,7 @@ def place(question: Question, reading: Reading, situation: Situation) -> Placing
 
 def _with_pictures(allowed: Sequence[Candidate]) -> Sequence[Candidate]:
     """Those that can show something; all of them when no picture may be had."""
-    return [c for c in allowed if c.placement.representation in _PIXELS] or allowed
+    return [c for c in allowed if c.placement.representation in PIXELS] or allowed
 
 
 def _spare_because(candidate: Candidate, weighed: Sequence[Candidate]) -> str:
@@ -139,12 +135,12 @@ def _spare_because(candidate: Candidate, weighed: Sequence[Candidate]) -> str:
 
 def check(candidate: Candidate, understanding: Understanding, situation: Situation) -> Candidate | Rejection:
     """The candidate with the devices it may look at and what is expected of it, or why it may not be tried."""
-    able = _capability(candidate, understanding, situation)
-    allowed = _resident(candidate, situation)
+    unable = inability(candidate, understanding, situation.expectations.policy)
+    allowed = _resident(candidate, understanding, situation)
     if isinstance(allowed, Rejection):
-        return replace(allowed, capable=not able)
-    if able:
-        return Rejection(candidate.placement, able, capable=False)
+        return replace(allowed, capable=not unable)
+    if unable:
+        return Rejection(candidate.placement, unable, capable=False)
     healthy = _healthy(allowed, understanding, situation.view)
     if isinstance(healthy, Rejection):
         return healthy
@@ -153,8 +149,8 @@ def check(candidate: Candidate, understanding: Understanding, situation: Situati
     return Rejection(candidate.placement, reason) if reason else expected
 
 
-def _resident(candidate: Candidate, situation: Situation) -> Candidate | Rejection:
-    """The candidate with the devices whose data may reach its node in this form."""
+def _resident(candidate: Candidate, u: Understanding, situation: Situation) -> Candidate | Rejection:
+    """The candidate with the devices whose data may reach its node in this form; a comparison needs all it names."""
     representation = candidate.placement.representation
     verdicts = [
         (
@@ -164,47 +160,13 @@ def _resident(candidate: Candidate, situation: Situation) -> Candidate | Rejecti
         for device in candidate.devices
     ]
     devices = tuple(device for device, verdict in verdicts if verdict.allowed)
-    if devices:
+    needed = unseen_sides(u, devices)
+    denied = next((pair for pair in verdicts if pair[0].device_id in needed), None)
+    if devices and denied is None:
         return replace(candidate, devices=devices)
-    device, verdict = verdicts[0]
+    device, verdict = denied or verdicts[0]
     reason = f"{device.device_id}: {verdict.reason(representation)}"
     return Rejection(candidate.placement, reason, rule=verdict.rule, by_residency=True)
-
-
-def _capability(candidate: Candidate, u: Understanding, situation: Situation) -> str:
-    """Why the node cannot do it, empty when it can."""
-    tier, form = candidate.placement.tier, candidate.placement.representation
-    tasks = situation.expectations.policy.tasks.get(tier, ())
-    footage = form in _PIXELS
-    # A node that describes has a model that is not bound to the detector's names.
-    any_word = footage and Task.DESCRIBE in tasks
-    hurdles: tuple[tuple[bool, str], ...] = (
-        (
-            tier is Tier.CLOUD and footage,
-            "the cloud of this release works from FACTS and EMBEDDING only",
-        ),
-        (u.task not in tasks, f"no {tier} of this fleet answers {u.task} questions"),
-        (u.task is Task.LISTEN and form is not Representation.CLIP, f"{form.name} carries no sound"),
-        (not footage and u.task not in _FROM_FACTS, f"{form.name} does not show it"),
-        *_capability_by_label(form, u, any_word=any_word),
-    )
-    return next((reason for hurdle, reason in hurdles if hurdle), "")
-
-
-def _capability_by_label(form: Representation, u: Understanding, *, any_word: bool) -> tuple[tuple[bool, str], ...]:
-    embedding = form is Representation.EMBEDDING
-    by_label = u.task in _BY_LABEL
-    redacted = form is Representation.REDACTED_FRAMES
-    return (
-        (embedding and u.task not in (Task.PRESENCE, Task.FIND), "EMBEDDING only finds what looks alike"),
-        (embedding and bool(u.labels), "the detector has a name for it, so FACTS say more than EMBEDDING"),
-        (by_label and not u.labels and not u.subject, "the question names nothing that could be looked for"),
-        (
-            by_label and not u.labels and not embedding and not any_word,
-            f"the detector has no name for {u.subject!r}; only EMBEDDING can look for it",
-        ),
-        (redacted and "person" in u.labels, "people cannot be recognised in REDACTED_FRAMES"),
-    )
 
 
 def _healthy(candidate: Candidate, u: Understanding, view: FleetView) -> Candidate | Rejection:
@@ -214,12 +176,13 @@ def _healthy(candidate: Candidate, u: Understanding, view: FleetView) -> Candida
         return Rejection(candidate.placement, "the cloud does not answer")
     if tier is not Tier.CLOUD and not view.site_online(candidate.devices[0].site_id):
         return Rejection(candidate.placement, f"site {candidate.devices[0].site_id} is offline")
-    if not u.now and form not in _PIXELS:
+    if not u.now and form not in PIXELS:
         return candidate
     online = tuple(device for device in candidate.devices if view.online(device))
-    if online:
+    missing = unseen_sides(u, online)
+    if online and not missing:
         return replace(candidate, devices=online)
-    names = ", ".join(candidate.device_ids)
+    names = ", ".join(missing or candidate.device_ids)
     what = "there is no view of now" if u.now else "its recording cannot be fetched"
     return Rejection(candidate.placement, f"{names} offline: {what}")
 
@@ -233,10 +196,11 @@ def _limits(candidate: Candidate, situation: Situation) -> str:
     return ""
 
 
-def _ending(scope: InScope, rejected: Sequence[Rejection]) -> Ending:
+def _ending(scope: InScope, rejected: Sequence[Rejection], u: Understanding) -> Ending:
     """How it ends when nothing is left: a rule's refusal when a rule stands in the way of what could answer."""
-    if not scope.devices:
-        first = scope.left_out[0]
+    needed = unseen_sides(u, scope.devices)
+    first = next((left for left in scope.left_out if not scope.devices or left.device.device_id in needed), None)
+    if first is not None:
         reason = f"{first.device.device_id}: {first.verdict.reason(Representation.FACTS)}"
         return Ending(Outcome.REFUSED, reason, first.verdict.rule)
     refused = next((r for r in rejected if r.by_residency and r.capable), None)

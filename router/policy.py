@@ -48,8 +48,10 @@ _PRICES: Mapping[Tier, Price] = {
 }
 _TASKS: Mapping[Tier, tuple[Task, ...]] = {
     Tier.DEVICE: (Task.PRESENCE, Task.COUNT),
-    Tier.EDGE: (Task.PRESENCE, Task.COUNT, Task.FIND),
-    Tier.CLOUD: (Task.PRESENCE, Task.COUNT, Task.FIND),
+    Tier.EDGE: (
+        *(Task.PRESENCE, Task.COUNT, Task.FIND, Task.READ, Task.LISTEN, Task.COMPARE, Task.DESCRIBE, Task.EXTRACT),
+    ),
+    Tier.CLOUD: (Task.PRESENCE, Task.COUNT, Task.FIND, Task.COMPARE),
 }
 # Presence, count and find; seconds that 95 of 100 keep to, on a small machine that does other work as well.
 _EMBEDDED: tuple[tuple[Tier, Representation, tuple[float, float, float], float], ...] = (
@@ -62,11 +64,27 @@ _EMBEDDED: tuple[tuple[Tier, Representation, tuple[float, float, float], float],
     (Tier.CLOUD, Representation.FACTS, (0.82, 0.78, 0.82), 1.5),
     (Tier.CLOUD, Representation.EMBEDDING, (0.62, 0.50, 0.64), 2.0),
 )
+# What is read, heard, told apart or filled in; the embedded default describes with what its detector has names for.
+_OTHERS: Mapping[Kind, Prior] = {
+    (Tier.EDGE, Representation.FACTS, Task.READ): Prior(0.66, 0.6),
+    (Tier.EDGE, Representation.FRAMES, Task.READ): Prior(0.74, 5.0),
+    (Tier.EDGE, Representation.CLIP, Task.READ): Prior(0.74, 5.0),
+    (Tier.EDGE, Representation.FACTS, Task.LISTEN): Prior(0.66, 0.6),
+    (Tier.EDGE, Representation.CLIP, Task.LISTEN): Prior(0.72, 8.0),
+    (Tier.EDGE, Representation.FACTS, Task.COMPARE): Prior(0.76, 0.6),
+    (Tier.CLOUD, Representation.FACTS, Task.COMPARE): Prior(0.74, 1.5),
+    (Tier.EDGE, Representation.FACTS, Task.DESCRIBE): Prior(0.56, 0.6),
+    (Tier.EDGE, Representation.FRAMES, Task.DESCRIBE): Prior(0.58, 5.0),
+    (Tier.EDGE, Representation.CLIP, Task.DESCRIBE): Prior(0.58, 5.0),
+    (Tier.EDGE, Representation.FACTS, Task.EXTRACT): Prior(0.62, 0.8),
+    (Tier.EDGE, Representation.FRAMES, Task.EXTRACT): Prior(0.66, 6.0),
+    (Tier.EDGE, Representation.CLIP, Task.EXTRACT): Prior(0.66, 6.0),
+}
 
 
 def _priors() -> dict[Kind, Prior]:
     tasks = (Task.PRESENCE, Task.COUNT, Task.FIND)
-    return {
+    return dict(_OTHERS) | {
         (tier, representation, task): Prior(confidence, seconds)
         for tier, representation, confidences, seconds in _EMBEDDED
         for task, confidence in zip(tasks, confidences, strict=True)
@@ -93,6 +111,8 @@ class PlacementPolicy:
     priors: Mapping[Kind, Prior] = field(default_factory=_priors)
     tasks: Mapping[Tier, tuple[Task, ...]] = field(default_factory=lambda: dict(_TASKS))
     """What the nodes of each tier can do; a fleet with a vision-language model at its edges names more."""
+    open_vocabulary: tuple[Tier, ...] = ()
+    """Tiers whose model looks for any words in pictures, not for the detector's names alone."""
 
     def prior(self, tier: Tier, representation: Representation, task: Task) -> Prior:
         """What is expected; a kind that nobody named gives no more than a guess in five seconds."""
@@ -111,8 +131,9 @@ _FRACTIONS = {"min_confidence", "correlation", "confidence"}
 def parse(document: Any, *, source: str) -> PlacementPolicy:  # noqa: ANN401  YAML may hold anything
     """The policy in a parsed YAML document; what it does not name keeps its default.
 
-    `prices: {edge: {second: 1.0e-5}}`, `tasks: {edge: [presence, describe]}`, `priors: [{tier: edge, representation:
-    CLIP, task: count, confidence: 0.9, latency_q95_s: 2}]`. InvalidInput names the place of a mistake.
+    `prices: {edge: {second: 1.0e-5}}`, `tasks: {edge: [presence, describe]}`, `open_vocabulary: [edge]`, `priors:
+    [{tier: edge, representation: CLIP, task: count, confidence: 0.9, latency_q95_s: 2}]`. InvalidInput names the place
+    of a mistake.
     """
     known = [f.name for f in fields(PlacementPolicy)]
     document = _mapping(document, known, where=source)
@@ -129,6 +150,8 @@ def parse(document: Any, *, source: str) -> PlacementPolicy:  # noqa: ANN401  YA
     if "tasks" in document:
         entries = _mapping(document["tasks"], list(Tier), where=f"{source}: tasks")
         changes["tasks"] = {**policy.tasks, **{Tier(k): _tasks(v, where=f"{source}: {k}") for k, v in entries.items()}}
+    if "open_vocabulary" in document:
+        changes["open_vocabulary"] = _tiers(document["open_vocabulary"], where=f"{source}: open_vocabulary")
     if "priors" in document:
         changes["priors"] = {
             **policy.priors,
@@ -169,6 +192,13 @@ def _tasks(value: Any, *, where: str) -> tuple[Task, ...]:  # noqa: ANN401
         return tuple(Task(task) for task in _list(value, where))
     except ValueError as error:
         raise InvalidInput(f"{where}: {error}; tasks are {', '.join(Task)}.") from error
+
+
+def _tiers(value: Any, *, where: str) -> tuple[Tier, ...]:  # noqa: ANN401
+    try:
+        return tuple(Tier(tier) for tier in _list(value, where))
+    except ValueError as error:
+        raise InvalidInput(f"{where}: {error}; tiers are {', '.join(Tier)}.") from error
 
 
 def _prior(item: Any, source: str) -> tuple[Kind, Prior]:  # noqa: ANN401

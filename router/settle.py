@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from foveate.errors import FoveateError, Refused
 from foveate.messages import Answer, Evidence, Outcome, Place, Representation, Step, StepState, Tier
 from foveate.residency import ResidencyPolicy
-from router.candidates import Candidate
+from router.candidates import Candidate, checks_words
 from router.choose import chance, choose, price
-from router.judge import acceptable, beyond_sight, conclude, judged, rank
+from router.judge import acceptable, beyond_sight, conclude, judged, rank, unchecked
 from router.place import Placing, Rejection, Situation, check
 from router.policy import GUESS, SURE, PlacementPolicy
 from router.scope import travels
@@ -103,7 +103,7 @@ class Settlement:
             error = Refused(answer.reason or answer.text, rule=answer.rule)
             return self.failed(candidate, error, took, situation)
         self._tried.append(candidate)
-        heard = judged(answer, candidate, self._reading)
+        heard = judged(answer, candidate, self._reading, self._policy)
         if self._best is None or rank(heard, self._min_confidence) > rank(self._best, self._min_confidence):
             self._best = heard
         following = self._next(situation)
@@ -148,8 +148,12 @@ class Settlement:
             ).allowed
         }
         evidence = self._best.evidence if self._best else ()
+        # What was read or heard leaves its site in an answer to the asker alone.
+        at_site = candidate.placement.tier is not Tier.CLOUD
         return tuple(
-            replace(e, picture=b"", representation=Representation.FACTS) for e in evidence if e.device_id in devices
+            replace(e, picture=b"", quote=e.quote if at_site else "", representation=Representation.FACTS)
+            for e in evidence
+            if e.device_id in devices
         )
 
     def conclusion(self, question_id: str) -> Answer:
@@ -159,6 +163,7 @@ class Settlement:
             self._best,
             question_id=question_id,
             reading=self._reading,
+            policy=self._policy,
             min_confidence=self._min_confidence,
             left_out=self._placing.plan.left_out,
             refused=(refusal.reason, refusal.rule) if refusal else None,
@@ -185,8 +190,10 @@ class Settlement:
         return Move(steps=tuple(skipped))
 
     def _settled(self, best: Answer) -> bool:
-        """Whether no later placement is worth it; none can check what the first could not see."""
-        return beyond_sight(best, self._reading) or not any(self._gain(c) > 0 for c in self._rest)
+        """Whether no later placement is worth it; few can check what no detector sees."""
+        if beyond_sight(best, self._reading, self._policy):
+            return not any(checks_words(c.placement, self._policy) and self._gain(c) > 0 for c in self._rest)
+        return not any(self._gain(c) > 0 for c in self._rest)
 
     def _gain(self, candidate: Candidate) -> float:
         # What would end as "cannot tell" is worth no more than a guess.
@@ -210,7 +217,7 @@ class Settlement:
 
     def _step_of(self, candidate: Candidate, heard: Answer, took: Took, *, going_on: bool) -> Step:
         sure = heard is self._best and acceptable(heard, self._min_confidence) and not going_on
-        sure = sure and not beyond_sight(heard, self._reading)
+        sure = sure and not unchecked(heard, self._reading, self._policy)
         state = StepState.ANSWERED if sure else StepState.UNSURE
         reason = self._words(heard, sure=sure, going_on=going_on)
         return Step(candidate.placement, state, reason, heard.confidence, took.seconds, took.usd)
@@ -221,8 +228,9 @@ class Settlement:
             said = f"cannot tell: {heard.reason or heard.text}"
         elif heard.reason:
             said += f" ({heard.reason})"
-        if beyond_sight(heard, self._reading):
-            return f"found something, but no detector can check {', '.join(map(repr, self._reading.unseen))}"
+        missing = unchecked(heard, self._reading, self._policy)
+        if missing:
+            return f"found something, but {'; '.join(missing)}{': another look is worth its cost' * going_on}"
         if sure:
             return f"{said}: sure enough, another look would gain less than it costs"
         if going_on:

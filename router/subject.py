@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from router.colours import COLOURS, colours_of
 from router.vocabulary import Noun, noun_at, word_set
 from router.words import FUNCTION
 
-_COLOURS = word_set("red green blue yellow black white grey gray brown pink purple silver golden dark bright beige")
+_COLOURS = frozenset(COLOURS) - {"orange"} | word_set("silver golden dark bright beige")
 _CLOTHES = word_set(
     "shirt jacket coat hat cap helmet uniform dress skirt trousers jeans shoes vest hoodie mask gloves suit beard "
     "sunglasses scarf apron"
@@ -72,7 +73,7 @@ class Subject:
     """What is asked about; `phrase` is in the asker's words.
 
     `unseen` narrows the subject beyond what a detector sees, `wider` was taken for something wider, `places` was taken
-    for the camera's view.
+    for the camera's view; it has one of the `colours`.
     """
 
     phrase: str
@@ -80,6 +81,7 @@ class Subject:
     unseen: tuple[str, ...] = ()
     wider: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
+    colours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +109,14 @@ def subject_of(words: Sequence[str], *, count: bool) -> Subject:
     unseen = [_trimmed(stretch) for stretch in before if not _is_place(stretch)]
     unseen += [_text(stretch) for stretch in after if not _is_place(stretch)]
     labels = dict.fromkeys(label for piece in nouns if piece.noun for label in piece.noun.labels)
+    colours, unseen = colours_of(unseen)
     return Subject(
         phrase=(" and " if count else " or ").join(_NAMELESS.get(piece.text, piece.text) for piece in nouns),
         labels=tuple(labels),
         unseen=tuple(unseen),
         wider=tuple(piece.text for piece in nouns if piece.noun and piece.noun.narrower),
         places=tuple(places),
+        colours=colours,
     )
 
 
@@ -127,6 +131,10 @@ def _unknown(pieces: Sequence[_Piece]) -> Subject:
 def _pieces(words: Sequence[str]) -> list[_Piece]:
     pieces, index = [], 0
     while index < len(words):
+        if words[index] == "not" and words[index + 1 : index + 2] and words[index + 1] in COLOURS:
+            pieces.append(_Piece(f"not {words[index + 1]}"))
+            index += 2
+            continue
         noun = noun_at(words, index)
         # "An orange car" names a colour, not a fruit.
         colour = noun is not None and words[index] == "orange" and noun_at(words, index + 1) is not None

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from foveate.errors import InvalidInput, NotFound
-from foveate.messages import Pick, Question, Scope, Task, Understanding
+from foveate.messages import Pick, Question, Scope, Side, Task, Understanding
+from router.document import refuse_broken_schema
 from router.mentions import mentions
+from router.quoted import quoted
 from router.scope import FleetView
+from router.sides import Clues, Compared, compared
+from router.sought import sought
 from router.subject import Subject, subject_of
-from router.timespan import Timespan, timespan
+from router.tasks import extreme_of, task_of, without_peak
+from router.timespan import Span, Timespan, timespan
 from router.words import normalised, refuse_other_languages, words_of
 
 MEMORY_S = 30 * 86_400.0
@@ -24,57 +30,6 @@ LIVE_S = 5.0
 """How far back "now" reaches, since events arrive a moment after what they tell of."""
 _EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0  # the years 2000 to 2100, which the wire accepts
 
-_WRITING = r"(?:sign|label|screen|board|plate|text|note|page|paper|poster|banner|badge|display|document|letter)"
-# In order: the first that matches decides.
-_TASKS: tuple[tuple[Task, re.Pattern[str]], ...] = (
-    (
-        Task.COMPARE,
-        re.compile(r"\bcompar|\bdiffer|\b(?:more|fewer|less) \w+ .*\bthan\b(?! (?:one|two|\d))|\bsame .+ as\b"),
-    ),
-    (
-        Task.SUMMARISE,
-        re.compile(r"\bsummar|\bsum up\b|\brecap\b|\bwhat (?:has )?happen|\boverview\b|\breport on\b"),
-    ),
-    (Task.EXTRACT, re.compile(r"\bextract\b|\bfill (?:in|out)\b|\bas (?:json|csv|a table)\b|\bschema\b")),
-    (
-        Task.READ,
-        re.compile(
-            r"\bread\b|\bwritten\b|\btext on\b|\b(?:licen[cs]e|number) plate|\bplate number"
-            rf"|\b{_WRITING}s? (?:say|read)"
-        ),
-    ),
-    (
-        Task.LISTEN,
-        re.compile(
-            r"\b(?:said|say|says|saying|hear|heard|sounds?|spoke|spoken|speaking|listen|transcri\w+|noises?"
-            r"|gunshots?|shout\w*|scream\w*|talk(?:ed|ing)? about)\b"
-        ),
-    ),
-    (Task.COUNT, re.compile(r"\bhow many\b|\b(?:the )?number of\b|\bcount\b|\bhow much people\b")),
-    (
-        Task.DESCRIBE,
-        re.compile(
-            r"\bwhat colou?r|\bcolou?r of\b|\bwhat (?:kind|type|sort|brand|model)\b|\bdescribe\b|\bmood\b"
-            r"|\bhow long\b(?! ago)|\bwhy\b|\bwhat (?:is|are|was|were) (?!the time)|\bwhat (?:does|do|did|can)\b"
-            r"|\bhow (?:does|do|did)\b|\bwho (?:is|are|was|were)\b|\bwhose\b|\blooks? like\b"
-        ),
-    ),
-    (
-        Task.FIND,
-        re.compile(
-            r"\bwhen\b|\bwhat time\b|\bat which time\b|\bwhere\b|\bshow (?:me|us|all|every|each|the)\b|^\s*show\b"
-            r"|\bfind\b|\blocate\b|\bsearch\b|\blook for\b|\bhow long ago\b|\bgive me\b|\blist\b"
-            r"|^\s*(?:the )?(?:first|last|latest|earliest|most recent)\b"
-            r"|\bwhich (?:camera|device|site)s?\b"
-        ),
-    ),
-    (
-        Task.PRESENCE,
-        re.compile(
-            r"\b(?:is|are|was|were|did|do|does|has|have|had|any|anyone|anybody|someone|somebody|can|could|nobody)\b"
-        ),
-    ),
-)
 _PAST = re.compile(
     r"\b(?:was|were|did|had|been|ever|seen|saw|passed|appeared|came|arrived|entered|visited|walked|crossed|drove|went"
     r"|happened|showed|moved|spotted|detected|recorded)\b|^(?:has|have)\b"
@@ -92,7 +47,10 @@ _NEGATED = re.compile(
 )
 # An empty shop is one without people.
 _EMPTY = re.compile(r"\bis (?:\w+ ){0,3}empty\b")
+_FINDS = re.compile(r"\b(?:find|locate|search|look for|when|list)\b")
 _LIVE_TASKS = {Task.PRESENCE, Task.COUNT, Task.DESCRIBE, Task.READ}
+_PICKED = {Task.FIND, Task.READ, Task.LISTEN}
+_THERE = re.compile(r"^(?:are|is) there\b")
 _SEEN_BY_DETECTOR = {Task.PRESENCE, Task.COUNT, Task.FIND}
 
 
@@ -113,47 +71,129 @@ class Reading:
     shown: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """The text taken apart: cameras, zones, words and times, each out of what the ones before left.
+
+    `plain` is all of it but zones and words, `named` that without cameras, `when.rest` that without times.
+    """
+
+    plain: str
+    zones: tuple[str, ...]
+    words: tuple[str, ...]
+    unseen: tuple[str, ...]
+    device_ids: tuple[str, ...]
+    when: Timespan
+    window: Span | None
+
+    @property
+    def rest(self) -> str:
+        """What is left once cameras, zones, times and words are taken out."""
+        return self.when.rest
+
+
 def understand(question: Question, view: FleetView) -> Reading:
-    """Reads the question; InvalidInput when it is not English, NotFound when it names an unknown camera."""
-    plain = normalised(question.text)
-    named = mentions(plain, view)
-    when = timespan(named.rest, ask_time=question.ask_time)
-    words = words_of(plain)
-    refuse_other_languages(words)
+    """Reads the question.
+
+    InvalidInput when it is not English or sets a schema that is none, NotFound when it names an unknown camera.
+    """
+    refuse_broken_schema(question.constraints.answer_schema)
+    text = _taken_apart(question, view)
+    set_task, guessed = task_of(text.rest, words=bool(text.words))
+    task = Task.EXTRACT if question.constraints.answer_schema else set_task
+    subject = _subject(text.rest, task)
+    start, end, now = _span(question.scope, text.when, task=task, ask_time=question.ask_time)
+    understanding = Understanding(
+        task=task,
+        subject=subject.phrase,
+        labels=subject.labels,
+        start=start,
+        end=end,
+        now=now,
+        pick=_pick(text.rest) if task in _PICKED else Pick.ANY,
+        reason="",
+        colours=subject.colours,
+        zones=text.zones,
+        words=text.words,
+    )
+    reading = Reading(
+        understanding=understanding,
+        device_ids=text.device_ids,
+        unseen=_unseen(text, subject, task),
+        wider=subject.wider if _checked(subject, task) else (),
+        negated=task is Task.PRESENCE and _NEGATED.search(text.rest) is not None,
+        shown=_SHOWN.search(text.plain) is not None,
+    )
+    if task is Task.COMPARE:
+        clues = Clues(view, question.ask_time, (start, end), text.window)
+        reading = _with_sides(reading, compared(text.plain, clues))
+    return _explained(reading, subject=subject, guessed=guessed and task is set_task, note=text.when.note)
+
+
+def _taken_apart(question: Question, view: FleetView) -> _Text:
+    named = quoted(question.text)
+    plain = normalised(named.rest)
+    cameras = mentions(plain, view)
+    window = _window(question.scope, question.ask_time)
+    if task_of(cameras.rest, words=False)[0] is Task.COMPARE:
+        # Which of several times is whose only the sides can tell.
+        when = _times_out(cameras.rest, question.ask_time)
+    else:
+        when = timespan(cameras.rest, ask_time=question.ask_time, window=window)
+    refuse_other_languages(words_of(plain))
     _refuse_unknown_camera(words_of(when.rest), view)
-    task, guessed = _task(when.rest)
-    subject = subject_of(words_of(when.rest), count=task not in (Task.PRESENCE, Task.FIND))
-    if not subject.labels and _EMPTY.search(when.rest):
+    looked_for = sought(when.rest)
+    words = tuple(dict.fromkeys((*named.words, *looked_for.words)))
+    when = replace(when, rest=looked_for.rest)
+    return _Text(plain, named.zones, words, named.unseen, cameras.device_ids, when, window)
+
+
+def _times_out(text: str, ask_time: float) -> Timespan:
+    """The first time that a comparison names, and the text without any."""
+    whole = (ask_time - MEMORY_S, ask_time)
+    first = found = timespan(text, ask_time=ask_time, window=whole)
+    while found.span is not None:
+        found = timespan(found.rest, ask_time=ask_time, window=whole)
+    return replace(first, span=None, now=first.now or found.now, rest=found.rest)
+
+
+def _window(scope: Scope, ask_time: float) -> Span | None:
+    """The span that the asker set, None when nothing is set that begins."""
+    return None if scope.start is None else (scope.start, ask_time if scope.end is None else scope.end)
+
+
+def _subject(text: str, task: Task) -> Subject:
+    subject = subject_of(words_of(text), count=task not in (Task.PRESENCE, Task.FIND))
+    if not subject.labels and _EMPTY.search(text):
         places = (subject.phrase,) if subject.phrase else ()
         subject = replace(subject, phrase="person", labels=("person",), places=places)
-    checked = task in _SEEN_BY_DETECTOR and bool(subject.labels)
-    start, end, now = _span(question.scope, when, task=task, ask_time=question.ask_time)
-    reading = Reading(
-        understanding=Understanding(
-            task=task,
-            subject=subject.phrase,
-            labels=subject.labels,
-            start=start,
-            end=end,
-            now=now,
-            pick=_pick(when.rest) if task is Task.FIND else Pick.ANY,
-            reason="",
-        ),
-        device_ids=named.device_ids,
-        unseen=subject.unseen if checked else (),
-        wider=subject.wider if checked else (),
-        negated=task is Task.PRESENCE and _NEGATED.search(when.rest) is not None,
-        shown=_SHOWN.search(plain) is not None,
-    )
-    return _explained(reading, subject=subject, guessed=guessed, note=when.note)
+    return subject
 
 
-def _task(text: str) -> tuple[Task, bool]:
-    """The task, and whether it was only guessed."""
-    for task, pattern in _TASKS:
-        if pattern.search(text):
-            return task, False
-    return Task.PRESENCE, True
+def _checked(subject: Subject, task: Task) -> bool:
+    return task in _SEEN_BY_DETECTOR and bool(subject.labels)
+
+
+def _unseen(text: _Text, subject: Subject, task: Task) -> tuple[str, ...]:
+    """What the words ask for beyond what a detector sees, where a detector decides."""
+    if task not in _SEEN_BY_DETECTOR:
+        return ()
+    unseen = subject.unseen if subject.labels else ()
+    extreme = extreme_of(text.rest, task)
+    if task is Task.COUNT:
+        unseen = tuple(filter(None, (without_peak(words) for words in unseen if words not in extreme.split())))
+    return (*unseen, *text.unseen, *text.words, *((extreme,) if extreme else ()))
+
+
+def _with_sides(reading: Reading, found: Compared) -> Reading:
+    """The reading with the sides of its comparison: all their names, and a span that holds both."""
+    if not found.sides:
+        return reading
+    u, sides = reading.understanding, found.sides
+    labels = tuple(dict.fromkeys(label for side in sides for label in side.labels))
+    start, end = min(side.start for side in sides), max(side.end for side in sides)
+    u = replace(u, sides=sides, labels=labels, start=start, end=end, now=u.now and start == u.start, colours=())
+    return replace(reading, understanding=u, unseen=found.unseen, wider=found.wider)
 
 
 def _pick(text: str) -> Pick:
@@ -167,11 +207,14 @@ def _pick(text: str) -> Pick:
 def _span(scope: Scope, when: Timespan, *, task: Task, ask_time: float) -> tuple[float, float, bool]:
     """From when, until when, and whether that is now; what the asker set wins over the text."""
     start, end = when.span or (ask_time - MEMORY_S, ask_time)
-    live = when.now or (task in _LIVE_TASKS and not _PAST.search(when.rest))
+    live = when.now or (task in _LIVE_TASKS and not _PAST.search(when.rest) and not _FINDS.search(when.rest))
     live = live or (task in _SEEN_BY_DETECTOR - {Task.FIND} and _is_in_view_now(when.rest))
+    live = live or (task is Task.COMPARE and _THERE.search(when.rest.strip()) is not None)
     now = when.span is None and scope.start is None and scope.end is None and live
     if now:
         return ask_time - LIVE_S, ask_time, True
+    if when.inside:
+        return start, end, False
     start = start if scope.start is None else scope.start
     end = end if scope.end is None else scope.end
     start, end = (min(_LATEST, max(_EARLIEST, moment)) for moment in (start, end))
@@ -193,6 +236,24 @@ def _refuse_unknown_camera(words: list[str], view: FleetView) -> None:
             )
 
 
+def _side(side: Side) -> str:
+    where = f" on {', '.join(side.device_ids)}" if side.device_ids else ""
+    return f"{side.subject or 'what is there'}{where} {_clocks(side.start, side.end)}"
+
+
+def _when(u: Understanding) -> str:
+    if u.end - u.start >= MEMORY_S:
+        return "over all that is remembered"
+    return _clocks(u.start, u.end)
+
+
+def _clocks(start: float, end: float) -> str:
+    """A span as people read it: to the second, with its day."""
+    first, last = (datetime.fromtimestamp(moment, UTC) for moment in (start, end))
+    same = first.date() == last.date()
+    return f"from {first:%Y-%m-%d %H:%M:%S} to {last:{'%H:%M:%S' if same else '%Y-%m-%d %H:%M:%S'}} UTC"
+
+
 def _explained(reading: Reading, *, subject: Subject, guessed: bool, note: str) -> Reading:
     """The reading with its reason in words."""
     u = reading.understanding
@@ -201,7 +262,12 @@ def _explained(reading: Reading, *, subject: Subject, guessed: bool, note: str) 
         said.append(f"about {', '.join(u.labels)}")
     elif u.subject:
         said.append(f"about {u.subject!r}, which the detector has no name for")
-    said.append("now" if u.now else "over a span of time")
+    said.extend(f"that is {colour}" for colour in u.colours)
+    said.extend(f"in the zone {zone!r}" for zone in u.zones)
+    said.extend(f"looking for the words {words!r}" for words in u.words)
+    if u.sides:
+        said.append(f"comparing {' with '.join(_side(side) for side in u.sides)}")
+    said.append("now" if u.now else _when(u))
     said.extend(f"the detector cannot check {words!r}" for words in reading.unseen)
     said.extend(f"the detector does not tell {words!r} from any other {', '.join(u.labels)}" for words in reading.wider)
     said.extend(f"took {words!r} for what the camera sees" for words in subject.places)

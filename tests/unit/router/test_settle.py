@@ -201,14 +201,69 @@ def test_each_step_leaves_the_later_ones_their_time(world: Any) -> None:
     assert case.move.seconds == pytest.approx(10.0 - later)
 
 
-def test_a_red_car_that_was_found_is_not_called_red(world: Any, make_answer: Make) -> None:
-    case = Case(world, "was there a red car today?", ("cam-1",), minimum=0.3)
+def test_an_old_car_that_was_found_is_not_called_old(world: Any, make_answer: Make) -> None:
+    case = Case(world, "was there an old car today?", ("cam-1",), minimum=0.3)
     case.answered(make_answer(0.97, text="Yes: a car."))
     assert str(case) == "stop"
     answer = case.end()
     assert answer.outcome is Outcome.CANNOT_TELL
-    assert "the detector cannot check 'red'; best guess: Yes: a car." in answer.reason
+    assert "the detector cannot check 'old'; best guess: Yes: a car." in answer.reason
     assert case.steps[0].state is StepState.UNSURE
+
+
+def test_an_old_car_that_a_model_of_any_words_found_is_one(world: Any, make_answer: Make) -> None:
+    world.policy = replace(world.policy, open_vocabulary=(Tier.EDGE,))
+    case = Case(world, "was there an old car today?", ("cam-1",))
+    assert str(case) == "edge south from CLIP"
+    case.answered(make_answer(0.97, text="Yes: an old car."))
+    assert (case.end().outcome, case.steps[0].state) == (Outcome.ANSWERED, StepState.ANSWERED)
+
+
+def facts_first(world: Any) -> None:
+    """Makes waiting dear, so that what is at hand is asked before pictures are fetched."""
+    world.policy = replace(world.policy, second_usd=0.012, correlation=0.0)
+
+
+def test_a_red_car_in_facts_is_looked_at_in_pictures(world: Any, make_answer: Make) -> None:
+    facts_first(world)
+    case = Case(world, "was there a red car today?", ("cam-1",))
+    assert str(case) == "edge south from FACTS"
+    case.answered(make_answer(0.97, text="Yes: a car."))
+    assert "without pictures nobody can tell that it is red" in case.steps[0].reason
+    assert (case.steps[0].state, case.steps[0].confidence) == (StepState.UNSURE, 0.5)
+    assert str(case) in ("edge south from FRAMES", "edge south from CLIP")
+    case.answered(make_answer(0.92, text="Yes: a red car."))
+    assert (case.end().outcome, case.end().text) == (Outcome.ANSWERED, "Yes: a red car.")
+
+
+def test_a_red_car_in_facts_alone_is_not_called_red(world: Any, make_answer: Make) -> None:
+    facts_first(world)
+    case = Case(world, "was there a red car today?", ("cam-1",), minimum=0.3)
+    case.answered(make_answer(0.97, text="Yes: a car."))
+    while str(case) != "stop":
+        case.failed(Unreachable("offline"))
+    answer = case.end()
+    assert answer.outcome is Outcome.CANNOT_TELL
+    assert "without pictures nobody can tell that it is red; best guess: Yes: a car." in answer.reason
+
+
+def test_pictures_that_do_not_show_the_colour_keep_their_doubt(world: Any, make_answer: Make) -> None:
+    case = Case(world, "was there a red car today?", ("cam-1",))
+    case.answered(make_answer(0.45, reason="it is too dark to tell colours"))
+    assert case.steps[0].confidence == 0.45
+    while str(case) != "stop":
+        case.answered(make_answer(0.45, reason="it is too dark to tell colours"))
+    assert case.end().outcome is Outcome.CANNOT_TELL
+
+
+def test_what_was_read_is_not_carried_to_the_cloud(world: Any, make_answer: Make) -> None:
+    case = Case(world, "was there a dog on any camera?")
+    found = Evidence("body-1", 1.0, 2.0, quote="exit")
+    case.answered(make_answer(0.5, evidence=(found,)))
+    tiers = {c.placement.tier: c for c in case.placing.allowed if "body-1" in c.device_ids}
+    carried = {tier: case.settlement.carried(c, case.situation) for tier, c in tiers.items()}
+    assert [e.quote for e in carried[Tier.EDGE]] == ["exit"]
+    assert [e.quote for e in carried[Tier.CLOUD]] == [""]
 
 
 def test_no_car_at_all_is_no_red_car_either(world: Any, make_answer: Make) -> None:

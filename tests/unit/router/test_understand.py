@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 import yaml
 
 from foveate import errors
-from foveate.messages import Pick, Question, Scope, Task
+from foveate.messages import Constraints, Pick, Question, Scope, Side, Task
 from router.scope import FleetView
 from router.understand import LIVE_S, MEMORY_S, understand
 
@@ -33,18 +36,37 @@ def test_a_listed_question_is_understood_exactly(listed: dict[str, Any], world: 
     assert found.now is listed.get("now", False)
     if not found.now:
         minutes = listed.get("minutes", [-MEMORY_S / 60, 0.0])
-        assert [(found.start - asked) / 60, (found.end - asked) / 60] == pytest.approx(minutes)
+        clock = [seconds(text) for text in listed.get("clock", [])]
+        expected = clock or [asked + minute * 60 for minute in minutes]
+        assert [found.start, found.end] == pytest.approx(expected, rel=0, abs=1e-3)
     assert found.pick is Pick(listed.get("pick", "any"))
     assert list(reading.device_ids) == listed.get("devices", [])
     assert list(reading.unseen) == listed.get("unseen", [])
     assert list(reading.wider) == listed.get("wider", [])
+    assert list(found.colours) == listed.get("colours", [])
+    assert list(found.zones) == listed.get("zones", [])
+    assert list(found.words) == listed.get("words", [])
+    assert_sides(found.sides, listed.get("sides", []))
     assert reading.negated is listed.get("negated", False)
     assert reading.shown is listed.get("shown", False)
 
 
+def seconds(clock: str) -> float:
+    return datetime.fromisoformat(f"2026-03-11T{clock}+00:00").timestamp()
+
+
+def assert_sides(sides: Sequence[Side], listed: list[dict[str, Any]]) -> None:
+    # Listed questions that compare are told by their labels alone where nothing else is of interest.
+    for side, expected in zip(sides, listed, strict=bool(listed)):
+        assert list(side.labels) == expected["labels"]
+        assert list(side.device_ids) == expected.get("devices", [])
+        if "clock" in expected:
+            assert [side.start, side.end] == [seconds(text) for text in expected["clock"]]
+
+
 def test_the_list_is_long_enough_to_mean_something() -> None:
     asked = [listed["ask"] for listed in _LISTED["understood"]]
-    assert len(set(asked)) == len(asked) >= 120
+    assert len(set(asked)) == len(asked) >= 180
     assert {listed["task"] for listed in _LISTED["understood"]} == {task.value for task in Task}
 
 
@@ -90,3 +112,72 @@ def test_the_reason_names_a_guess(ask: Callable[..., Any]) -> None:
 def test_it_needs_no_fleet() -> None:
     question = Question("q", "how many cars are there?", 1_700_000_000.0)
     assert understand(question, FleetView()).understanding.labels == ("car",)
+
+
+def test_a_scope_is_what_the_first_and_the_last_minute_are_of(ask: Callable[..., Any]) -> None:
+    scope = Scope(start=1_773_230_000.0, end=1_773_230_300.0)
+    sides = ask("were there more people in the first minute than in the last?", scope=scope).understanding.sides
+    assert [(side.start, side.end) for side in sides] == [
+        (1_773_230_000.0, 1_773_230_060.0),
+        (1_773_230_240.0, 1_773_230_300.0),
+    ]
+    found = ask("was there a person in the first minute?", scope=scope).understanding
+    assert (found.start, found.end) == (1_773_230_000.0, 1_773_230_060.0)
+
+
+def test_the_first_minute_of_nothing_is_refused(ask: Callable[..., Any]) -> None:
+    with pytest.raises(errors.InvalidInput, match="Add a time"):
+        ask("were there more people in the first minute than in the last?")
+
+
+def test_a_comparison_of_times_outside_the_scope_is_refused(ask: Callable[..., Any]) -> None:
+    scope = Scope(start=1_773_230_000.0, end=1_773_230_300.0)
+    with pytest.raises(errors.InvalidInput, match="drop one of the two"):
+        ask("were there more people at 13:00:00 than at 13:05:00?", scope=scope)
+
+
+def test_now_and_then_are_compared_with_now_as_short_as_ever(ask: Callable[..., Any]) -> None:
+    found = ask("are there more people now than an hour ago?").understanding
+    assert found.sides[0].end - found.sides[0].start == LIVE_S
+    assert not found.now
+
+
+def test_a_schema_asks_for_a_document(ask: Callable[..., Any]) -> None:
+    schema = '{"type": "object", "properties": {"people": {"type": "integer"}}}'
+    found = ask("how many people are there?", constraints=Constraints(answer_schema=schema)).understanding
+    assert (found.task, found.labels) == (Task.EXTRACT, ("person",))
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ('{"type": ', "not JSON: line 1, column 10"),
+        ("[1, 2]", "no object"),
+        ("[" * 16_000, "not JSON"),
+        ('"text"', "no object"),
+    ],
+)
+def test_a_broken_schema_is_refused_with_its_field(schema: str, said: str, ask: Callable[..., Any]) -> None:
+    with pytest.raises(errors.InvalidInput, match=said) as raised:
+        ask("how many people are there?", constraints=Constraints(answer_schema=schema))
+    assert raised.value.metadata["field"] == "constraints.answer_schema"
+
+
+def test_the_reason_tells_colours_zones_words_and_seconds(ask: Callable[..., Any]) -> None:
+    reason = ask("was a red car in the yard zone at 13:15:32?").understanding.reason
+    assert "that is red" in reason
+    assert "in the zone 'yard'" in reason
+    assert "from 2026-03-11 13:15:31 to 13:15:32 UTC" in reason
+    assert "the words 'exit'" in ask("does any sign say exit?").understanding.reason
+    compared = ask("were there more cars than trucks on cam-1 today?").understanding.reason
+    assert "comparing cars on cam-1 from 2026-03-11 00:00:00 to 14:00:00 UTC with trucks on cam-1" in compared
+
+
+@pytest.mark.parametrize(
+    "text", ["'" * 2000, '"' * 1999, "the zone " * 220, "than " * 400 + "compare people", "a or " * 400]
+)
+def test_odd_texts_are_read_or_refused_in_no_time(text: str, ask: Callable[..., Any]) -> None:
+    started = time.perf_counter()
+    with contextlib.suppress(errors.InvalidInput):
+        ask(text)
+    assert time.perf_counter() - started < 2.0
