@@ -85,9 +85,13 @@ class Scene:
         written: Sequence[Written],
         spoken: Sequence[Spoken],
         also: Sequence[Executable] = (),
+        *,
+        start: float | None = None,
+        end: float | None = None,
     ) -> bool:
         """Keeps what was gathered about one event in one transaction, instead of what was kept of it before.
 
+        With `start` and `end`, instead of what began in that span, `end` excluded: a long event is gathered in parts.
         False, and nothing is kept, when the event is no longer remembered. `also` are statements that take effect
         together with it. What is written in a key frame that is not among `frames` is left out.
         """
@@ -105,7 +109,7 @@ class Scene:
             if await connection.scalar(held) is None:
                 return False
             for table, _ in rows:
-                await connection.execute(delete(table).where(table.c.event_id == event_id))
+                await connection.execute(delete(table).where(table.c.event_id == event_id, *_begun(table, start, end)))
             for table, values in rows:
                 if values:
                     await connection.execute(insert(table), values)
@@ -217,6 +221,12 @@ _SIZES = {
         ("spoken", SPEECH),
     )
 }
+
+
+def _begun(table: Table, start: float | None, end: float | None) -> list[ColumnElement[bool]]:
+    begin = table.c.start if "start" in table.c else table.c.time
+    bounds = (None if start is None else begin >= start, None if end is None else begin < end)
+    return [bound for bound in bounds if bound is not None]
 
 
 def _between(

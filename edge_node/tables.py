@@ -154,6 +154,32 @@ class Speech(SQLModel, table=True):
     silence: float = Field(sa_type=Double)
 
 
+class WantedMoment(SQLModel, table=True):
+    """One moment of one event: it waits, was `kept`, was `refused` by a rule, or is `gone` with the reason.
+
+    `start` and `end` are Unix seconds by the device's clock, `not_before` by the edge's.
+    """
+
+    __tablename__ = "wanted_moment"
+    __table_args__ = (
+        Index("wanted_moment_waits", "priority", "start", postgresql_where=text("state = 'waiting'")),
+        Index("wanted_moment_by_time", "time"),
+    )
+
+    event_id: str = Field(primary_key=True)
+    part: int = Field(primary_key=True)
+    device_id: str
+    priority: int
+    heard: bool
+    start: float = Field(sa_type=Double)
+    end: float = Field(sa_type=Double)
+    state: str = "waiting"
+    reason: str = ""
+    tries: int = 0
+    not_before: float = Field(default=0.0, sa_type=Double)
+    time: datetime = Field(sa_type=_TIME)
+
+
 EGRESS: Table = EgressItem.__table__  # type: ignore[attr-defined]
 RELEASES: Table = Release.__table__  # type: ignore[attr-defined]
 DEAD_LETTERS: Table = DeadLetterRow.__table__  # type: ignore[attr-defined]
@@ -162,4 +188,5 @@ ARCHIVE: Table = ArchivedClip.__table__  # type: ignore[attr-defined]
 KEY_FRAMES: Table = KeyFrameRow.__table__  # type: ignore[attr-defined]
 TEXTS: Table = RecognisedText.__table__  # type: ignore[attr-defined]
 SPEECH: Table = Speech.__table__  # type: ignore[attr-defined]
-TABLES = (EGRESS, RELEASES, DEAD_LETTERS, SEQUENCES, ARCHIVE, KEY_FRAMES, TEXTS, SPEECH)
+WANTED: Table = WantedMoment.__table__  # type: ignore[attr-defined]
+TABLES = (EGRESS, RELEASES, DEAD_LETTERS, SEQUENCES, ARCHIVE, KEY_FRAMES, TEXTS, SPEECH, WANTED)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
-from sqlalchemy import Executable, Index, Table, delete, func, select, text, tuple_, update
-from sqlalchemy.dialects.postgresql import TIMESTAMP, insert
-from sqlmodel import Field, SQLModel
+from sqlalchemy import Executable, delete, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
 
 from edge_node.pick import best_moment
+from edge_node.tables import WANTED
 from foveate.memory import Memory
 from foveate.messages import Event, TriggerKind
 from foveate.wire import utc
@@ -35,33 +34,6 @@ _WORTH_S = 1.0  # the rest of a long event that is no part of its own
 _READ_AT_ONCE = 64
 
 
-class WantedMoment(SQLModel, table=True):
-    """One moment of one event: it waits, was `kept`, was `refused` by a rule, or is `gone` with the reason.
-
-    `start` and `end` are Unix seconds by the device's clock, `not_before` by the edge's.
-    """
-
-    __tablename__ = "wanted_moment"
-    __table_args__: ClassVar[Any] = (
-        Index("wanted_moment_waits", "priority", "start", postgresql_where=text("state = 'waiting'")),
-        Index("wanted_moment_by_time", "time"),
-    )
-
-    event_id: str = Field(primary_key=True)
-    part: int = Field(primary_key=True)
-    device_id: str
-    priority: int
-    heard: bool
-    start: float
-    end: float
-    state: str = "waiting"
-    reason: str = ""
-    tries: int = 0
-    not_before: float = 0.0
-    time: datetime = Field(sa_type=TIMESTAMP(timezone=True))
-
-
-WANTED: Table = WantedMoment.__table__  # type: ignore[attr-defined]
 _C = WANTED.c
 
 
