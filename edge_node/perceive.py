@@ -18,16 +18,17 @@ from edge_node import pick
 from edge_node.decode import Frame, Timeline, frames, timeline
 from edge_node.fetch import Clip
 from edge_node.pick import Worth
-from edge_node.read import Reader
+from edge_node.read import Reader, open_reader
 from edge_node.scene import KeyFrame, Spoken, Written
 from edge_node.sound import SoundTrack, sound_of, speech_in
-from edge_node.transcribe import Recogniser, transcribe
+from edge_node.transcribe import Recogniser, Whisper, transcribe
 from edge_node.wanted import Moment
+from foveate import models
 from foveate.errors import BadVideo, NotReady
-from foveate.hearing import VoiceDetector
+from foveate.hearing import SileroVad, VoiceDetector
 from foveate.messages import Embedding, Event
 from foveate.vision.draw import small_jpeg
-from foveate.vision.encode import Encoder, Encoding
+from foveate.vision.encode import Encoder, Encoding, LiteEncoder
 
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model")
@@ -194,3 +195,19 @@ def _offset(clip: Clip, clock: Timeline, time: float) -> float | None:
     """The place of a moment in the source, None for live ones."""
     offset = clip.header.media_offset
     return None if offset is None else offset + (time - clip.header.start) * clock.rate
+
+
+def embedded(*, text_folder: Path | None = None, speech_folder: Path | None = None) -> Perceive:
+    """The carried encoder and voice detector, PP-OCR where it is installed, Whisper where its folder is named."""
+
+    def recogniser() -> Recogniser:
+        if speech_folder is None:
+            raise NotReady("Speech is found but not transcribed here; name the folder of a Whisper model.")
+        return Whisper(speech_folder)
+
+    return Perceive(
+        encoder=lambda: LiteEncoder(models.find("efficientnet-lite0"), models.find("imagenet-minilm")),
+        voice=lambda: SileroVad(models.find("silero-vad")),
+        reader=lambda: open_reader(text_folder),
+        recogniser=recogniser,
+    )

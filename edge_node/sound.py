@@ -6,6 +6,7 @@ of speech in seconds from the first sample. It does not know what is said. Block
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,10 @@ class SoundTrack:
     first: float
 
 
-def sound_of(path: Path) -> SoundTrack | None:
-    """The first 30 s of the file's sound, None when it has no sound track or none of it can be decoded.
+def sound_of(path: Path, *, start: float = -math.inf, end: float = math.inf) -> SoundTrack | None:
+    """At most 30 s of the sound from `start` to `end` (seconds in the file), None when there is none.
 
-    BadVideo when the file is no media. Damaged packets are left out as silence does not matter here.
+    BadVideo when the file is no media; of sound that breaks off, what came before.
     """
     parts: list[Sound] = []
     first, count = 0.0, 0
@@ -66,6 +67,10 @@ def sound_of(path: Path) -> SoundTrack | None:
             if not container.streams.audio:
                 return None
             for time, samples in _decoded(container):
+                if time < start:
+                    continue
+                if time >= end:
+                    break
                 first = first if parts else time
                 parts.append(samples)
                 count += len(samples)
@@ -117,7 +122,8 @@ def _decoded(container: av.container.InputContainer) -> Iterator[tuple[float, So
     time = 0.0
     for frame in container.decode(stream):
         time = float(frame.time) if frame.time is not None else time
-        yield from ((time, samples) for samples in _resampled(frame, resampler))
+        for samples in _resampled(frame, resampler):
+            yield time, samples
 
 
 def _resampled(frame: AudioFrame, resampler: AudioResampler) -> Iterator[Sound]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_node.fetch import Clip
-from edge_node.perceive import Perceive
+from edge_node.perceive import Perceive, embedded
 from edge_node.read import Line
 from edge_node.transcribe import Heard, Transcript
 from edge_node.wanted import Moment
@@ -175,3 +175,16 @@ def test_without_reader_and_recogniser_pictures_are_kept_all_the_same(tmp_path: 
     looks = perceive(reader=None, recogniser=None)
     found = looks.look(film(tmp_path / "a.mkv", sound=True), EVENT, MOMENT, most=1)
     assert (len(found.frames), found.written, found.spoken) == (1, (), ())
+
+
+def test_the_embedded_default_encodes_with_the_carried_networks_and_says_what_it_cannot(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = embedded(text_folder=tmp_path)
+    found = looks.look(film(tmp_path / "a.mkv"), EVENT, MOMENT, most=1)
+    (frame,) = found.frames
+    assert frame.embedding is not None
+    assert frame.embedding.model.startswith("conse-lite0-minilm@")
+    assert len(frame.embedding.values) == 384
+    assert found.written == ()
+    assert "put the file there" in caplog.text
