@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_node.compress.price import TokenRule
+from edge_node.compress.sample import uniform
 from edge_node.compress.seam import WHOLE, Candidate, ImagePlan, Planned
 from edge_node.compress.select import FULL_TOKENS, LOW_TOKENS, best_frames
 from edge_node.compress.temporal import STREAMED, Redundancy, batch_frames
@@ -30,13 +31,19 @@ _ENLARGED = 4.0
 class Resolution:
     """Tokens of a picture at full and at low resolution, at most, and when a thing in it is too small to see.
 
-    A model that takes nothing as small costs its least. A thing whose longer side is below `seen` pixels even at full
-    resolution gets a crop of its own, blown up to that many where the camera had fewer.
+    A model that takes nothing as small costs its least. Where there are few pictures for the budget, each may cost up
+    to `largest`. A thing whose longer side would still be below `seen` pixels gets a crop of its own, blown up to that
+    many where the camera had fewer.
     """
 
     full: int = FULL_TOKENS
     low: int = LOW_TOKENS
     seen: int = 56
+    largest: int = 1280
+
+    def affordable(self, pictures: int, *, budget: int, cheapest: int) -> int:
+        """Tokens that each of so many pictures may cost at the best: `full`, or its share of the budget if more."""
+        return max(self.full, cheapest, min(self.largest, budget // max(pictures, 1)))
 
 
 def plan_images(
@@ -51,7 +58,8 @@ def plan_images(
 
     Pictures of a device that look alike are thinned (`frames`) only when not all fit at low resolution; if they still
     do not, the best by score are taken, or, when all scores are equal, an even spread. All are shown at low
-    resolution; what is left raises the best ones to full, or cuts out their boxes that would be too small even then.
+    resolution; what is left raises the best ones to full or, when there are few, all of them beyond, and cuts out boxes
+    that would be too small even then.
     """
     sizes = resolution or Resolution()
     if not 0 < sizes.low <= sizes.full:
@@ -64,11 +72,29 @@ def plan_images(
     for index in chosen:
         plan.show(low[index])
     if not chosen:
-        plan.show_one(sorted(order, key=lambda i: -candidates[i].score), max(sizes.full, rule.cheapest))
+        plan.show_one(sorted(order, key=lambda i: -candidates[i].score))
     else:
         _sharpen(plan, sorted(chosen, key=lambda i: -candidates[i].score), sizes)
     pictures = plan.in_order(order)
     return ImagePlan(pictures, budget, len(candidates) - len({picture.index for picture in pictures}))
+
+
+def filled(
+    plan: ImagePlan, candidates: Sequence[Candidate], *, rule: TokenRule, resolution: Resolution | None = None
+) -> ImagePlan:
+    """The plan, and for what its budget has left an even spread of the pictures that it dropped, at low resolution.
+
+    LongVU leaves such a budget unused. Where a camera stands still, that is most of it, and counts want more moments:
+    fill up when pictures are worth more than tokens.
+    """
+    sizes = resolution or Resolution()
+    shown, most = set(plan.frames), max(sizes.low, rule.cheapest)
+    rest = sorted((i for i in range(len(candidates)) if i not in shown), key=lambda i: (candidates[i].time, i))
+    spare = [planned for i in rest if (planned := _planned(candidates, i, rule, most)) is not None]
+    room = (plan.budget - plan.tokens) // max((picture.tokens for picture in spare), default=1)
+    added = [spare[place] for place in uniform(len(spare), max(0, room))]
+    pictures = sorted((*plan.pictures, *added), key=lambda p: (candidates[p.index].time, p.index))
+    return ImagePlan(tuple(pictures), plan.budget, plan.dropped - len(added))
 
 
 class _Plan:
@@ -76,22 +102,24 @@ class _Plan:
 
     def __init__(self, candidates: Sequence[Candidate], rule: TokenRule, budget: int) -> None:
         self.candidates, self.rule = candidates, rule
-        self.left = budget
+        self.budget = self.left = budget
         self._whole: dict[int, Planned] = {}
         self._crops: dict[int, list[Planned]] = {}
 
-    def show(self, picture: Planned) -> None:
-        """The picture at this size, instead of the size it has; nothing when that is too much."""
+    def show(self, picture: Planned | None) -> None:
+        """The picture at this size, instead of a smaller one that it has; nothing when that is too much."""
+        if picture is None:
+            return
         had = self._whole.get(picture.index)
         more = picture.tokens - (had.tokens if had else 0)
-        if more <= self.left:
+        if more <= self.left and (had is None or more > 0):
             self._whole[picture.index] = picture
             self.left -= more
 
-    def show_one(self, best_first: Sequence[int], most: int) -> None:
+    def show_one(self, best_first: Sequence[int]) -> None:
         """One picture, as large as the little that there is allows."""
         for index in best_first:
-            picture = _planned(self.candidates, index, self.rule, min(most, self.left))
+            picture = _planned(self.candidates, index, self.rule, self.left)
             if picture is not None:
                 self.show(picture)
                 return
@@ -150,19 +178,20 @@ def _unlike(candidates: Sequence[Candidate], indices: Sequence[int], rule: Redun
 
 
 def _sharpen(plan: _Plan, best_first: Sequence[int], sizes: Resolution) -> None:
-    """Spends what is left: for the best first, crops of things too small at any size, or the full size."""
-    most = max(sizes.full, plan.rule.cheapest)
-    full = {i: _planned(plan.candidates, i, plan.rule, most) for i in best_first}
+    """Spends what is left: for the best first, crops of things too small at any size, or the largest size."""
+    most = sizes.affordable(len(best_first), budget=plan.budget, cheapest=plan.rule.cheapest)
+    largest = {i: _planned(plan.candidates, i, plan.rule, most) for i in best_first}
     for index in best_first:
-        small = [box for box in plan.candidates[index].boxes if _is_small(box, full[index], sizes.seen)]
+        small = [box for box in plan.candidates[index].boxes if _is_small(box, largest[index], sizes.seen)]
         if small:
             for box in small:
                 plan.cut_out(index, box, most=most, seen=sizes.seen)
-        elif (picture := full[index]) is not None:
-            plan.show(picture)
-    for picture in full.values():
-        if picture is not None:
-            plan.show(picture)
+        else:
+            plan.show(largest[index])
+    for index in best_first:
+        # Where crops left too little for the largest size, full resolution may still fit.
+        plan.show(largest[index])
+        plan.show(_planned(plan.candidates, index, plan.rule, max(sizes.full, plan.rule.cheapest)))
 
 
 def _is_small(box: Box, picture: Planned | None, seen: int) -> bool:

@@ -1,6 +1,7 @@
 """Ways to take frames that look at nothing: what LongVU has to beat.
 
-In: how many frames there are and how many may be kept. Out: indices, increasing. Next: `bench/compress.py`.
+In: how many frames there are and how many may be kept. Out: indices, increasing. Next: `plan.py`, which fills up with
+them, and `bench/compress.py`.
 """
 
 from __future__ import annotations

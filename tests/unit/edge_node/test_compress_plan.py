@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.compress.plan import Resolution, plan_images
+from edge_node.compress.plan import Resolution, filled, plan_images
 from edge_node.compress.price import FixedTokens, PatchTokens
 from edge_node.compress.seam import WHOLE, Candidate
 from foveate.errors import InvalidInput
@@ -33,8 +33,14 @@ def test_nh_pictures_are_at_full_resolution_the_best_in_order_of_time():
 
 
 def test_few_pictures_are_all_at_full_resolution():
-    plan = plan_images(candidates(3), budget=10_000, rule=SQUARE)
+    plan = plan_images(candidates(3), budget=10_000, rule=SQUARE, resolution=Resolution(largest=144))
     assert [p.tokens for p in plan.pictures] == [144] * 3
+
+
+def test_few_pictures_share_the_budget_up_to_the_largest_size():
+    # 1500 / 3 = 500: 22 x 22 patches; with 10 000 no more than 1280: 35 x 35, which are its own 1000 pixels.
+    assert [p.tokens for p in plan_images(candidates(3), budget=1500, rule=SQUARE).pictures] == [484] * 3
+    assert [p.tokens for p in plan_images(candidates(3), budget=10_000, rule=SQUARE).pictures] == [1225] * 3
 
 
 def test_too_many_pictures_leave_the_best():
@@ -56,6 +62,20 @@ def test_pictures_that_look_alike_are_thinned_only_when_they_do_not_all_fit():
     assert plan.dropped == 14
 
 
+def test_what_a_plan_leaves_over_is_filled_evenly():
+    alike = candidates(16, features=np.ones(4, np.float32))
+    plan = plan_images(alike, budget=15 * 64, rule=SQUARE, resolution=Resolution(largest=144))
+    assert plan.tokens == 2 * 144
+    full = filled(plan, alike, rule=SQUARE)
+    # (960 - 288) / 64 = 10.5: ten of the 14 that were left out.
+    assert full.tokens == 288 + 640
+    assert len(full.frames) == 12
+    assert full.dropped == 4
+    assert list(full.frames) == sorted(full.frames)
+    assert set(plan.pictures) <= set(full.pictures)
+    assert filled(full, alike, rule=SQUARE) == full
+
+
 def test_cameras_are_thinned_apart():
     # In one row, four of each camera would be a window whose pictures do not look alike.
     one, other = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
@@ -66,7 +86,7 @@ def test_cameras_are_thinned_apart():
 
 
 def test_a_thing_too_small_gets_a_crop_and_others_do_not():
-    # At 336 pixels, .1 is 34 (< 56) and .5 is 168.
+    # 400 / 2 = 200 tokens each are 14 x 14 patches or 392 pixels, in which .1 is 39 (< 56) and .5 is 196.
     small, large = Box(0.4, 0.4, 0.05, 0.1), Box(0.2, 0.2, 0.5, 0.5)
     shown = candidates(2)
     shown[1] = replace(shown[1], boxes=(small, large), score=9.0)
@@ -79,6 +99,8 @@ def test_a_thing_too_small_gets_a_crop_and_others_do_not():
     assert crops[0].crop.to_pixels(width=1000, height=1000) == (375, 350, 475, 550)
     assert (crops[0].width, crops[0].height) == (84, 196)
     assert plan.pictures.index(crops[0]) == 2  # after its picture
+    # 400 - 21 for the crop: 196 for the other picture, and 144 for this one, for which 196 would be too much.
+    assert [p.tokens for p in whole] == [196, 144]
 
 
 def test_a_crop_of_few_pixels_is_blown_up_until_the_thing_can_be_seen():
@@ -141,6 +163,11 @@ some = st.lists(
 )
 def test_never_more_than_the_budget_and_one_picture_when_one_fits(given_candidates, budget, rule, resolution):
     plan = plan_images(given_candidates, budget=budget, rule=rule, resolution=resolution)
+    _check(plan, given_candidates, budget, rule)
+    _check(filled(plan, given_candidates, rule=rule, resolution=resolution), given_candidates, budget, rule)
+
+
+def _check(plan, given_candidates, budget, rule):
     assert plan.tokens <= max(0, budget)
     for picture in plan.pictures:
         assert rule.tokens(picture.width, picture.height) == picture.tokens
