@@ -39,7 +39,8 @@ class Manner:
     """How a server wants its requests.
 
     `held` is how it is held to a JSON Schema. `continues` is how it goes on from what it wrote already: `prefill`
-    (vLLM, SGLang and llama.cpp go on with the last message) or `turn` (any server: a further turn asks for it).
+    (vLLM, SGLang and llama.cpp go on with the last message) or `turn` (any server: a further turn asks for it, as
+    always where a schema holds the words).
     """
 
     model: str
@@ -71,12 +72,14 @@ def body_of(prompt: Prompt, manner: Manner) -> dict[str, Any]:
     }
     if prompt.before:
         messages.append({"role": "assistant", "content": prompt.before})
-        if manner.continues == "prefill":
+        # A grammar starts with the message: llama.cpp holds what was written already to it as well, and fails.
+        if manner.continues == "prefill" and prompt.schema is None:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         else:
             messages.append({"role": "user", "content": _GO_ON})
     if manner.log_probs:
-        body["logprobs"] = True
+        # llama.cpp takes 0 for no log-probabilities at all, and sends twenty for each token when nothing is said.
+        body |= {"logprobs": True, "top_logprobs": 1}
     if prompt.stop:
         body["stop"] = list(prompt.stop)
     if prompt.schema is not None and manner.held == "json_schema":

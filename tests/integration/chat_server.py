@@ -19,8 +19,8 @@ from PIL import Image
 
 KEY = "sk-test-0123456789"
 _KNOWN = {
-    "model", "messages", "max_tokens", "temperature", "n", "stream", "stop", "logprobs", "response_format",
-    "continue_final_message", "add_generation_prompt",
+    "model", "messages", "max_tokens", "temperature", "n", "stream", "stop", "logprobs", "top_logprobs",
+    "response_format", "continue_final_message", "add_generation_prompt",
 }  # fmt: skip
 
 
@@ -180,9 +180,12 @@ def checked(path: str, headers: dict[str, str], data: bytes, key: str) -> dict[s
     _need(type(body.get("max_tokens")) is int and 0 < body["max_tokens"] <= 4096, "max_tokens")
     _need(0 <= body.get("temperature", 1) <= 2 and body.get("n") == 1 and body.get("stream") is False, "sampling")
     _need(body.get("logprobs", False) in (True, False), "logprobs")
+    _need(("top_logprobs" in body) <= body.get("logprobs", False), "top_logprobs goes with logprobs")
+    _need(type(body.get("top_logprobs", 0)) is int and 0 <= body.get("top_logprobs", 0) <= 20, "top_logprobs")
     stop = body.get("stop", [])
     _need(isinstance(stop, list) and len(stop) <= 4 and all(isinstance(s, str) and s for s in stop), "stop")
     _messages(body.get("messages"), prefill=body.get("continue_final_message", False))
+    _need(not (body.get("continue_final_message") and "response_format" in body), "a grammar cannot begin midway")
     if "response_format" in body:
         _form(body["response_format"])
     return dict(body)
