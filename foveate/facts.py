@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from foveate.messages import Answer, AnswerRequest, Event, Evidence, Outcome, Pick, Representation, Sighting, Task
+from foveate.messages import Answer, AnswerRequest, Event, Evidence, Outcome, Pick, Representation, Task, Understanding
+from foveate.paths import at_moment, bridged, spans_of, zone_key
 from foveate.sweep import Span, most_at_once
 from foveate.vision import likelihood
 from foveate.wire import utc
@@ -32,45 +33,80 @@ AS_REPORTED = 0.9
 ALL_DAYS_S = 86400.0 * 2
 """A span at least this long is told by its dates, not by the clock."""
 
+MOMENT_S = 2.0
+"""A span at most this long is one moment, its middle: who was there then, not how many came and went around it."""
+
+CANDIDATE = 0.35
+"""Ceiling of what facts say of a thing of some colour: they know the thing, and not its colour."""
+
 _BEST = 3  # tracks that speak for a presence: the errors of more are not independent
-_MOST_EVIDENCE = 12
+_MOST_EVIDENCE = 40  # pieces of a count, each of a box or two: every thing that was counted must be among them
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Devices that ever told anything, and those that did in the span of the question."""
+    """Devices that ever told anything, and those that did in the span of the question; the zones they tell of."""
 
     ever: frozenset[str]
     in_span: frozenset[str]
+    zones: tuple[str, ...] = ()
 
 
 def from_events(request: AnswerRequest, events: Sequence[Event], heard: Heard) -> Answer:
     """The answer from these events of the asked labels, of whatever devices are in scope. Pure."""
     wanted = request.understanding
-    spans = [span for event in events for span in spans_of(event, wanted.labels)]
+    zones = tuple(zone_key(zone) for zone in wanted.zones)
+    if zones and not set(zones) & {zone_key(zone) for zone in heard.zones}:
+        return cannot_tell(request, _unknown_zones(wanted, heard))
+    spans = [span for event in events for span in spans_of(event, wanted.labels, zones)]
     if wanted.now:
         spans = [span for span in spans if _going_on(span, request.question.ask_time)]
-    if wanted.task is Task.COUNT:
+    else:
+        spans = bridged(spans) if moment_of(wanted) is not None and not zones else spans
+        spans = [span for span in spans if span.start <= wanted.end and span.end >= wanted.start]
+    answer = _of_spans(request, spans, heard)
+    return _as_candidate(answer, wanted) if wanted.colours and spans else answer
+
+
+def moment_of(wanted: Understanding) -> float | None:
+    """The moment that the question is about, None when it is about a longer span or about now."""
+    brief = not wanted.now and wanted.end - wanted.start <= MOMENT_S
+    return (wanted.start + wanted.end) / 2 if brief else None
+
+
+def named(wanted: Understanding) -> str:
+    """The subject in words, with its colours and zones."""
+    subject = " ".join(filter(None, (" or ".join(wanted.colours), wanted.subject or ", ".join(wanted.labels))))
+    return f"{subject} in the zone {' or '.join(wanted.zones)}" if wanted.zones else subject
+
+
+def _of_spans(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answer:
+    task = request.understanding.task
+    if task is Task.COUNT:
         return _count(request, spans, heard)
     if not spans:
         return _absence(request, heard)
-    return _presence(request, spans) if wanted.task is Task.PRESENCE else _find(request, spans, heard)
+    return _presence(request, spans) if task is Task.PRESENCE else _find(request, spans, heard)
 
 
-def spans_of(event: Event, labels: Sequence[str]) -> list[Span]:
-    """One span for each track of the labels; the event itself when it has labels but no tracks."""
-    spans = []
-    for track in event.tracks:
-        if track.label in labels:
-            # A track is as sure as its best sighting: the mean sinks while it enters and leaves the picture.
-            best = max((track.score, *(seen.score for seen in track.sightings if seen.label == track.label)))
-            # Single sightings may carry another name; the track's is what they voted for together.
-            path = tuple(replace(seen, label=track.label) for seen in track.sightings)
-            spans.append(Span(track.start, track.end, best, event, path))
-    named = [item.score for item in event.labels if item.label in labels]
-    if not spans and named:
-        spans.append(Span(event.start, event.end, max(named), event))
-    return spans
+def _as_candidate(answer: Answer, wanted: Understanding) -> Answer:
+    """The answer about things whose colour nobody has looked at yet."""
+    if answer.outcome is not Outcome.ANSWERED:
+        return answer
+    label, colour = wanted.subject or wanted.labels[0], " or ".join(wanted.colours)
+    return replace(
+        answer,
+        text=f"Perhaps, if it is {colour}: {answer.text}",
+        confidence=min(CANDIDATE, answer.confidence),
+        reason="; ".join(filter(None, (answer.reason, f"facts tell of {label}, but {colour} shows in pictures only"))),
+    )
+
+
+def _unknown_zones(wanted: Understanding, heard: Heard) -> str:
+    asked = " or ".join(repr(zone) for zone in wanted.zones)
+    if not heard.zones:
+        return f"no device tells of zones, so nothing is known of {asked}"
+    return f"nothing was ever seen in a zone called {asked}; known are {', '.join(heard.zones)}"
 
 
 def coverage(request: AnswerRequest, heard: Heard) -> float:
@@ -128,7 +164,7 @@ def answered(
         text=text,
         confidence=min(0.99, max(0.0, confidence)),
         value=value,
-        evidence=evidence_of(spans, moment),
+        evidence=evidence_of(spans, moment, since=0.0 if request.understanding.now else request.understanding.start),
         placement=request.placement,
         reason=reason,
     )
@@ -143,7 +179,7 @@ def _presence(request: AnswerRequest, spans: Sequence[Span]) -> Answer:
     more = f", and {len(spans) - 1} more times" if len(spans) > 1 and not wanted.now else ""
     return answered(
         request,
-        text=f"Yes: {wanted.subject or wanted.labels[0]} in view of {first.event.device_id} {when}{more}.",
+        text=f"Yes: {named(wanted)} in view of {first.event.device_id} {when}{more}.",
         value=True,
         confidence=likelihood.presence([span.score for span in best], _platt(request)) * _freshness(request),
         spans=best,
@@ -155,7 +191,7 @@ def _absence(request: AnswerRequest, heard: Heard) -> Answer:
     reason = _gaps(request, heard)
     if share == 0.0:
         return cannot_tell(request, reason)
-    subject = wanted.subject or wanted.labels[0]
+    subject = named(wanted)
     if wanted.task is Task.FIND:
         told = f"{subject} was not seen {between(wanted.start, wanted.end)}"
         return cannot_tell(request, f"{told}; {reason}" if reason else told)
@@ -191,37 +227,51 @@ def _count(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answe
     wanted, share = request.understanding, coverage(request, heard)
     if share == 0.0:
         return cannot_tell(request, _gaps(request, heard))
-    moment, together = _together(wanted.now, spans, start=wanted.start, end=wanted.end)
-    number, subject = len(together), wanted.subject or wanted.labels[0]
-    if number:
-        sure = likelihood.count([span.score for span in together], _platt(request)).distribution[number] * share
-    else:
-        sure = _absence_confidence(request, heard)
-    sure *= _freshness(request)
-    if wanted.now:
-        text = f"{number} now, as last reported ({subject})."
-    else:
-        at = f", at {moment_in(together[0].event, moment)}" if together else ""
-        text = f"At most {number} at once ({subject}){at}; {len(spans)} distinct tracks in that time."
-    cameras = {span.event.device_id for span in together}
-    if len(cameras) > 1:
-        text += f" Summed over {len(cameras)} cameras, whose views may overlap."
-    if len(spans) >= MOST_EVENTS:
-        text += f" Only {MOST_EVENTS} events were weighed."
+    moment, there = _together(wanted, spans)
+    counted = likelihood.count([span.score for span in there], _platt(request))
+    # As many as are likeliest, and of those who seem to be there the surest.
+    together = sorted(there, key=lambda span: -span.score)[: counted.value]
+    together = [span for span in there if span in together]
+    number = len(together)
+    sure = counted.probability * share if there else _absence_confidence(request, heard)
     return answered(
         request,
-        text=text,
+        text=_counted(request, together, moment, distinct=len(spans)),
         value=number,
-        confidence=sure,
+        confidence=sure * _freshness(request),
         spans=together,
         moment=moment,
         reason=_gaps(request, heard),
     )
 
 
-def _together(now: bool, spans: Sequence[Span], *, start: float, end: float) -> tuple[float, Sequence[Span]]:
+def _counted(request: AnswerRequest, together: Sequence[Span], moment: float, *, distinct: int) -> str:
+    wanted, number = request.understanding, len(together)
+    subject = named(wanted)
+    if wanted.now:
+        text = f"{number} now, as last reported ({subject})."
+    elif moment_of(wanted) is not None:
+        place = f"at {moment_in(together[0].event, moment)}" if together else f"at {clock(moment)}"
+        text = f"{number} {place} ({subject})."
+    else:
+        at = f", at {moment_in(together[0].event, moment)}" if together else ""
+        text = f"At most {number} at once ({subject}){at}; {distinct} distinct tracks in that time."
+    cameras = {span.event.device_id for span in together}
+    if len(cameras) > 1:
+        text += f" Summed over {len(cameras)} cameras, whose views may overlap."
+    if distinct >= MOST_EVENTS:
+        text += f" Only {MOST_EVENTS} tracks were weighed."
+    return text
+
+
+def _together(wanted: Understanding, spans: Sequence[Span]) -> tuple[float, Sequence[Span]]:
     """The moment that counts, and who was there; for now, everyone who is still there."""
-    return (end, spans) if now else most_at_once(spans, start=start, end=end)
+    if wanted.now:
+        return wanted.end, spans
+    moment = moment_of(wanted)
+    if moment is None:
+        return most_at_once(spans, start=wanted.start, end=wanted.end)
+    return moment, [span for span in spans if span.start <= moment <= span.end]
 
 
 def _find(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answer:
@@ -230,43 +280,47 @@ def _find(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answer
         case Pick.FIRST:
             found, which = min(spans, key=lambda span: span.start), "first"
         case Pick.LAST:
-            found, which = max(spans, key=lambda span: span.start), "last"
+            found, which = max(spans, key=lambda span: span.end), "last"
         case Pick.ANY:
             found, which = max(spans, key=lambda span: span.score), "most clearly"
+    moment = min(wanted.end, found.end) if wanted.pick is Pick.LAST else max(wanted.start, found.start)
     # A device out of sight may have seen it earlier or later still, but cannot undo that it was seen at all.
     share = 1.0 if wanted.pick is Pick.ANY else coverage(request, heard)
     return answered(
         request,
-        text=f"{(wanted.subject or found.event.labels[0].label).capitalize()} {which} seen by "
-        f"{found.event.device_id} at {moment_in(found.event, found.start)}.",
-        value=found.start,
+        text=f"{_sentence(named(wanted))} {which} seen by {found.event.device_id} at {moment_in(found.event, moment)}.",
+        value=moment,
         confidence=likelihood.presence([found.score], _platt(request)) * share,
         spans=[found],
-        moment=found.start,
+        moment=moment,
         reason=_gaps(request, heard) if share < 1.0 else "",
     )
 
 
-def evidence_of(spans: Sequence[Span], moment: float | None) -> tuple[Evidence, ...]:
-    """One piece for each event, with each track where it was at `moment`, or at its first sighting."""
+def evidence_of(spans: Sequence[Span], moment: float | None, *, since: float = 0.0) -> tuple[Evidence, ...]:
+    """One piece for each event, each track where it was at `moment`, or when it was first there from `since` on."""
     grouped: dict[str, list[Span]] = {}
     for span in spans:
         grouped.setdefault(span.event.event_id, []).append(span)
-    return tuple(_piece(group, moment) for group in list(grouped.values())[:_MOST_EVIDENCE])
+    return tuple(_piece(group, moment, since) for group in list(grouped.values())[:_MOST_EVIDENCE])
 
 
-def _piece(spans: Sequence[Span], moment: float | None) -> Evidence:
+def _piece(spans: Sequence[Span], moment: float | None, since: float) -> Evidence:
     event = spans[0].event
-    sightings = [_at(span.sightings, moment) for span in spans if span.sightings]
+    seen = [at_moment(span, max(span.start, since) if moment is None else moment) for span in spans]
     return Evidence(
         device_id=event.device_id,
         event_id=event.event_id,
         start=event.start,
         end=event.end,
-        sightings=tuple(sightings),
+        sightings=tuple(one for one in seen if one is not None),
         representation=Representation.FACTS,
         media_offset=event.media_offset,
     )
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _freshness(request: AnswerRequest) -> float:
@@ -275,10 +329,6 @@ def _freshness(request: AnswerRequest) -> float:
 
 def _platt(request: AnswerRequest) -> likelihood.Platt:
     return likelihood.calibration(request.understanding.labels)
-
-
-def _at(sightings: Sequence[Sighting], moment: float | None) -> Sighting:
-    return sightings[0] if moment is None else min(sightings, key=lambda seen: abs(seen.time - moment))
 
 
 def _going_on(span: Span, now: float) -> bool:

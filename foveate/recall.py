@@ -10,12 +10,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
-from foveate.facts import LOST_S, MOST_EVENTS, Heard, cannot_tell, from_events
+from foveate.facts import LOST_S, MOST_EVENTS, Heard, cannot_tell, from_events, moment_of
 from foveate.likeness import from_likeness
 from foveate.memory import Memory
 from foveate.messages import Answer, AnswerRequest, Embedding, Pick, Representation, Task
+from foveate.paths import BRIDGE_S, zones_in
+
+MOST_WHOLE = 500
+"""Whole events read for one answer about a moment or a zone, about 2 KB each; everything else reads short rows."""
 
 TASKS = (Task.PRESENCE, Task.COUNT, Task.FIND)
 
@@ -53,9 +58,32 @@ async def recall(request: AnswerRequest, memory: Memory, text: Sentences | None)
         return cannot_tell(request, reason)
     if not wanted.labels:
         return await _by_meaning(request, memory, text)
-    # What is going on now was last reported a little before now.
-    start = min(wanted.start, request.question.ask_time - LOST_S) if wanted.now else wanted.start
-    events = await memory.select(
+    # What is going on now was last reported a little before now; a track may have a gap at the moment asked about.
+    start, end = wanted.start, wanted.end
+    if wanted.now:
+        start = min(start, request.question.ask_time - LOST_S)
+    heard = Heard(await memory.devices(), await memory.devices(start=start, end=end))
+    if wanted.zones:
+        heard = replace(heard, zones=await _zones(request, memory))
+    if wanted.zones or moment_of(wanted) is not None:
+        events = await memory.select(
+            device_ids=request.device_ids,
+            labels=wanted.labels,
+            start=start - BRIDGE_S,
+            end=end + BRIDGE_S,
+            limit=MOST_WHOLE,
+            newest_first=wanted.pick is not Pick.FIRST,
+        )
+        answer = from_events(request, events, heard)
+        more = f"only {MOST_WHOLE} events were weighed"
+        return replace(answer, reason=joined(answer.reason, more)) if len(events) == MOST_WHOLE else answer
+    return await _by_outlines(request, memory, heard, start=start)
+
+
+async def _by_outlines(request: AnswerRequest, memory: Memory, heard: Heard, *, start: float) -> Answer:
+    """From short rows of what was followed; only the events that the answer cites are read whole."""
+    wanted = request.understanding
+    outlines = await memory.tracks(
         device_ids=request.device_ids,
         labels=wanted.labels,
         start=start,
@@ -63,8 +91,23 @@ async def recall(request: AnswerRequest, memory: Memory, text: Sentences | None)
         limit=MOST_EVENTS,
         newest_first=wanted.pick is not Pick.FIRST,
     )
-    heard = Heard(await memory.devices(), await memory.devices(start=start, end=wanted.end))
-    return from_events(request, events, heard)
+    answer = from_events(request, outlines, heard)
+    whole = await memory.events([piece.event_id for piece in answer.evidence])
+    if not whole:
+        return answer
+    # Between the two readings one may have grown or gone, so the answer is made once more from what is cited.
+    return from_events(request, [whole.get(event.event_id, event) for event in outlines], heard)
+
+
+async def _zones(request: AnswerRequest, memory: Memory) -> tuple[str, ...]:
+    """The zones that the devices in scope told of lately, whatever was seen in them."""
+    told = await memory.select(device_ids=request.device_ids, end=request.understanding.end, limit=MOST_WHOLE)
+    return zones_in(told)
+
+
+def joined(*parts: str) -> str:
+    """Reasons as one, each once. Pure."""
+    return "; ".join(dict.fromkeys(part for part in parts if part))
 
 
 async def _by_meaning(request: AnswerRequest, memory: Memory, text: Sentences | None) -> Answer:

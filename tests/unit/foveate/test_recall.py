@@ -140,13 +140,13 @@ def test_nobody_counts_as_nought() -> None:
     assert (answer.value, type(answer.value), answer.confidence) == (0, int, SURE_ABSENCE)
 
 
-@pytest.mark.parametrize(("pick", "at"), [(Pick.FIRST, 1), (Pick.LAST, 30), (Pick.ANY, 10)])
+@pytest.mark.parametrize(("pick", "at"), [(Pick.FIRST, 1), (Pick.LAST, 31), (Pick.ANY, 10)])
 def test_finds_the_first_the_last_and_the_clearest(pick: Pick, at: float) -> None:
     events = [event(10, 12, score=0.9), event(1, 5, score=0.6), event(30, 31, score=0.7)]
     answer = from_events(request(Task.FIND, pick=pick), events, heard("body-1"))
     assert answer.value == NOON + at
     assert len(answer.evidence) == 1
-    assert answer.evidence[0].start == NOON + at
+    assert answer.evidence[0].sightings[0].time == NOON + at
 
 
 def test_a_find_names_the_clock_and_the_place_in_the_source() -> None:
