@@ -18,7 +18,15 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from foveate.errors import FoveateError, NotReady, TryAgain, Unreachable, from_wire
+from foveate.errors import (
+    FoveateError,
+    InvalidInput,
+    MalformedMessage,
+    NotReady,
+    TryAgain,
+    Unreachable,
+    from_wire,
+)
 from foveate.wire.scalars import duration, seconds_of
 
 logger = logging.getLogger(__name__)
@@ -63,7 +71,11 @@ def error_of(failure: grpc.RpcError) -> FoveateError:
         return from_wire(
             reason="DEADLINE_PASSED", message="No answer within the deadline; allow more time.", metadata={}
         )
-    details = failure.details() if callable(getattr(failure, "details", None)) else str(failure)
+    details = str(failure.details() if callable(getattr(failure, "details", None)) else failure)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return InvalidInput("The message is larger than the 4 MiB that a call may hold; send less.", reason="TOO_LARGE")
+    if "DecodeError" in details:  # gRPC's own words: the request never reached a handler
+        return MalformedMessage("The service cannot read the message that was sent; is its text in UTF-8?")
     if code is grpc.StatusCode.UNAVAILABLE:
         return Unreachable(f"The service does not answer ({details}); start it with `foveate up`.")
     return from_wire(reason="", message=f"The call failed: {details}.", metadata={}, retry_after=0.0)

@@ -29,6 +29,7 @@ def app() -> typer.Typer:
     _add_local(commands)
     commands.command("ask")(questions.ask)
     commands.command("explain")(questions.explain)
+    commands.add_typer(questions.question, name="question")
     commands.command("funnel")(watching.draw_funnel)
     commands.add_typer(fleet.device, name="device")
     commands.add_typer(fleet.event, name="event")

@@ -6,6 +6,7 @@ are fractions of the picture, money is US dollars. Knows nothing of where it is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,18 +31,36 @@ def question(record: m.QuestionRecord, *, images: Sequence[str | None] = ()) -> 
         "status": answer.outcome.value,
         "answer": answer.text,
         "value": iso(answer.value) if isinstance(answer.value, float) else answer.value,
+        "document": _document(answer.document),
         "confidence": round(answer.confidence, 4),
         "tier": placement.tier.value if placement else None,
         "node": placement.node if placement else None,
         "representation": placement.representation.name if placement else None,
         "rule": answer.rule or None,
         "reason": answer.reason or None,
+        "model": answer.model or None,
+        "tokens": _tokens(answer.tokens),
+        "alone": answer.alone,
         "cost_usd": round(record.cost_usd, 9),
         "latency_ms": round(record.latency_s * 1000, 1),
         "steps": [step(item) for item in record.steps],
         "plan": plan(record.plan),
         "evidence": [evidence(item, image=path) for item, path in zip(answer.evidence, paths, strict=False)],
     }
+
+
+def _document(text: str) -> Any:  # noqa: ANN401  JSON may hold anything
+    """The document as JSON; the text itself when it is none, None when there is none."""
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return text
+
+
+def _tokens(item: m.Tokens | None) -> dict[str, int] | None:
+    if item is None:
+        return None
+    return {"read": item.prompt, "written": item.answer, "thinking": item.thinking, "saved_about": item.saved}
 
 
 def step(item: m.Step) -> dict[str, Any]:
@@ -63,12 +82,39 @@ def plan(item: m.Plan) -> dict[str, Any]:
     return {
         "reason": item.reason,
         "understood": item.understanding.reason,
+        "understanding": understanding(item.understanding),
         "placements": [
             {**_placement(p.placement), "confidence": round(p.confidence, 4), "reason": p.reason}
             for p in item.placements
         ],
         "rejected": [{**_placement(r.placement), "reason": r.reason, "rule": r.rule or None} for r in item.rejected],
         "left_out": list(item.left_out),
+    }
+
+
+def understanding(item: m.Understanding) -> dict[str, Any]:
+    """What the router read out of the text."""
+    return {
+        "task": item.task.value,
+        "subject": item.subject or None,
+        "labels": list(item.labels),
+        "start": iso(item.start),
+        "end": iso(item.end),
+        "now": item.now,
+        "pick": item.pick.value,
+        "colours": list(item.colours),
+        "zones": list(item.zones),
+        "words": list(item.words),
+        "sides": [
+            {
+                "subject": side.subject or None,
+                "labels": list(side.labels),
+                "devices": list(side.device_ids),
+                "start": iso(side.start),
+                "end": iso(side.end),
+            }
+            for side in item.sides
+        ],
     }
 
 
@@ -88,6 +134,7 @@ def evidence(item: m.Evidence, *, image: str | None) -> dict[str, Any]:
         "media_end_s": None if item.media_offset is None else round(item.media_offset + length, 3),
         "boxes": [box(s) for s in item.sightings],
         "representation": item.representation.name,
+        "quote": item.quote or None,
         "image": image,
     }
 

@@ -18,6 +18,7 @@ from foveate import rpc, wire
 from foveate.errors import InvalidInput, Unreachable
 from foveate.v1 import question_service_pb2 as pb
 from foveate.v1.question_service_pb2_grpc import QuestionServiceStub
+from foveate.wire.questions import MAX_SCHEMA, MAX_TEXT
 
 Happening = m.Plan | m.Step | m.Answer | m.QuestionRecord
 
@@ -41,12 +42,30 @@ def moment(text: str | None) -> float | None:
 
 
 def question(text: str, *, scope: m.Scope, constraints: m.Constraints) -> m.Question:
-    """A question asked now, with an id of its own."""
-    return m.Question(question_id=str(uuid7()), text=text, ask_time=time.time(), scope=scope, constraints=constraints)
+    """A question asked now, with an id of its own; InvalidInput when no router would take its text or its schema."""
+    asked = m.Question(question_id=str(uuid7()), text=text, ask_time=time.time(), scope=scope, constraints=constraints)
+    _refuse_unusable(asked)
+    return asked
+
+
+def _refuse_unusable(asked: m.Question) -> None:
+    """What every router refuses is refused here: a call holds 4 MiB at most, and past that nobody says why."""
+    for name, text, most in (
+        ("question", asked.text.strip(), MAX_TEXT),
+        ("schema", asked.constraints.answer_schema, MAX_SCHEMA),
+    ):
+        if len(text) > most:
+            raise InvalidInput(f"The {name} has {len(text)} characters; keep it to {most}.", field=name)
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            said = f"The {name} holds bytes that are no text in UTF-8 (at character {error.start + 1}); write it anew."
+            raise InvalidInput(said, field=name) from error
 
 
 async def ask(router: str, asked: m.Question) -> AsyncIterator[Happening]:
     """Everything that happens until the record, which comes last; the router's errors are raised as ours."""
+    _refuse_unusable(asked)
     timeout = (asked.constraints.deadline_s or 30.0) + _SLACK_S
     async with rpc.channel(router) as channel:
         call = QuestionServiceStub(channel).Ask(pb.AskRequest(question=wire.question_to(asked)), timeout=timeout)

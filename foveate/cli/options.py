@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -32,6 +33,9 @@ Cloud = Annotated[str | None, typer.Option("--cloud", help="Cloud service as hos
 CANNOT_TELL = 5
 INTERRUPTED = 130
 
+# DEL and the C1 controls, and what turns the reading direction round; JSON escapes the other controls by itself.
+_ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 
 def console() -> Console:
     """A console for people, which leaves standard output alone when that is not a terminal's."""
@@ -39,8 +43,9 @@ def console() -> Console:
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401
-    """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    """One JSON document on standard output, with what a terminal would act on written as escapes."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    sys.stdout.write(_ACTED_ON.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def finish(work: Coroutine[Any, Any, int | None], *, as_json: bool) -> NoReturn:

@@ -1,4 +1,4 @@
-"""`foveate ask` and `foveate explain`.
+"""`foveate ask`, `foveate explain` and `foveate question show`.
 
 In: a question on the command line. Out: how it is being answered, the answer and its evidence pictures.
 Knows nothing of how a question is placed: that is the router's.
@@ -16,8 +16,10 @@ from foveate import messages as m
 from foveate.cli import as_json as to_json
 from foveate.cli import asking, endpoints, evidence, showing
 from foveate.cli.options import CANNOT_TELL, AsJson, Data, Router, console, finish, print_json
+from foveate.cli.schema_file import read_schema
 from foveate.errors import NotFound, Unreachable
 
+question = typer.Typer(no_args_is_help=True, help="Questions that were asked.")
 EXIT = {m.Outcome.ANSWERED: 0, m.Outcome.REFUSED: 3, m.Outcome.CANNOT_TELL: CANNOT_TELL}
 
 
@@ -30,6 +32,9 @@ def ask(
     deadline: Annotated[float | None, typer.Option(help="Seconds within which the answer is needed.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Most that the answer may cost, in US dollars.")] = None,
     min_confidence: Annotated[float | None, typer.Option(help="Below this (0 to 1) say 'cannot tell'.")] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="File with a JSON Schema; the answer comes with a document that fulfils it.")
+    ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for evidence pictures (default: evidence/ in the data directory).")
     ] = None,
@@ -45,22 +50,24 @@ def ask(
     """
 
     async def work() -> int:
-        question = asking.question(
+        asked = asking.question(
             text,
             scope=m.Scope(tuple(device or ()), tuple(site or ()), asking.moment(since), asking.moment(until)),
-            constraints=m.Constraints(deadline, max_cost, min_confidence),
+            constraints=m.Constraints(
+                deadline, max_cost, min_confidence, answer_schema=read_schema(schema) if schema else ""
+            ),
         )
         target = endpoints.endpoint("router", given=router, data=data)
-        return await _ask(question, target=target, folder=_folder(pictures, data), as_json=as_json)
+        return await _ask(asked, target=target, folder=_folder(pictures, data), as_json=as_json)
 
     finish(work(), as_json=as_json)
 
 
-async def _ask(question: m.Question, *, target: str, folder: Path, as_json: bool) -> int:
+async def _ask(asked: m.Question, *, target: str, folder: Path, as_json: bool) -> int:
     screen = console()
     if not as_json:
-        showing.heading(screen, question.text)
-    async for item in asking.ask(target, question):
+        showing.heading(screen, asked.text)
+    async for item in asking.ask(target, asked):
         if isinstance(item, m.QuestionRecord):
             images = await asyncio.to_thread(evidence.write_pictures, item, folder)
             if as_json:
@@ -93,6 +100,37 @@ def explain(
             print_json(to_json.question(record))
         else:
             showing.explanation(console(), record)
+
+    finish(work(), as_json=as_json)
+
+
+@question.command("show")
+def show(
+    question_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of a question, or the beginning of one (default: the newest).")
+    ] = "",
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for evidence pictures (default: evidence/ in the data directory).")
+    ] = None,
+    router: Router = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a question that was asked, with its answer, document and evidence.
+
+    Example: foveate question show 019c2f7e-5711
+    """
+
+    async def work() -> None:
+        target = endpoints.endpoint("router", given=router, data=data)
+        record = await asking.recorded(target, question_id or (await _newest(target)).question.question_id)
+        images = await asyncio.to_thread(evidence.write_pictures, record, _folder(pictures, data))
+        if as_json:
+            print_json(to_json.question(record, images=images))
+            return
+        screen = console()
+        showing.heading(screen, record.question.text)
+        showing.record(screen, record, images=images)
 
     finish(work(), as_json=as_json)
 

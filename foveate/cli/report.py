@@ -13,9 +13,15 @@ from html import escape
 from pathlib import Path
 
 from foveate import messages as m
-from foveate.cli.showing import clock, money
+from foveate.cli.plain import harmless, in_quotes, pretty
+from foveate.cli.showing import clock, money, tokens
 from foveate.residency import ResidencyPolicy
 from foveate.wire import utc
+
+
+def _safe(text: str) -> str:
+    """Text of others for the page: neither markup nor a control character in it does anything."""
+    return escape(harmless(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,8 @@ def page(
     total = sum(item.record.cost_usd for item in shown)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title><style>{_STYLE}</style></head><body>
-<header><h1>{escape(title)}</h1>
+<title>{_safe(title)}</title><style>{_STYLE}</style></head><body>
+<header><h1>{_safe(title)}</h1>
 <p>{len(shown)} questions, {money(total)} in all by the price book. Each was answered where that was cheap, quick
 and allowed; the way it took is drawn under it.</p></header>
 {_fleet(devices, cloud_region)}
@@ -53,9 +59,9 @@ def _fleet(devices: Sequence[m.Device], cloud_region: str) -> str:
     for device in devices:
         sites.setdefault((device.site_id, device.region), []).append(device)
     boxes = "".join(
-        f'<div class="site"><h3>{escape(site)} <small>{escape(region)}</small></h3>'
+        f'<div class="site"><h3>{_safe(site)} <small>{_safe(region)}</small></h3>'
         + "".join(
-            f"<div class='device'><b>{escape(device.device_id)}</b> {escape(device.kind.value)}"
+            f"<div class='device'><b>{_safe(device.device_id)}</b> {_safe(device.kind.value)}"
             f"<small>{device.events} events let out</small></div>"
             for device in members
         )
@@ -63,15 +69,15 @@ def _fleet(devices: Sequence[m.Device], cloud_region: str) -> str:
         for (site, region), members in sites.items()
     )
     return (
-        f'<section class="fleet">{boxes}<div class="site cloud"><h3>cloud <small>{escape(cloud_region)}</small></h3>'
+        f'<section class="fleet">{boxes}<div class="site cloud"><h3>cloud <small>{_safe(cloud_region)}</small></h3>'
         "<div class='device'><b>router</b> and cloud service</div></div></section>"
     )
 
 
 def _policy(policy: ResidencyPolicy) -> str:
     rows = "".join(
-        f"<tr><td><code>{escape(rule.name)}</code></td>"
-        f"<td>{escape(_scope(rule.scope.region, rule.scope.site, rule.scope.device, rule.scope.label))}</td><td>"
+        f"<tr><td><code>{_safe(rule.name)}</code></td>"
+        f"<td>{_safe(_scope(rule.scope.region, rule.scope.site, rule.scope.device, rule.scope.label))}</td><td>"
         + ", ".join(f"{kind.name} ≤ {boundary.name}" for kind, boundary in rule.limits)
         + "</td></tr>"
         for rule in policy.rules
@@ -89,17 +95,27 @@ def _scope(region: str, site: str, device: str, label: str) -> str:
 
 def _card(number: int, shown: Shown) -> str:
     record, answer = shown.record, shown.record.answer
-    rule = f' <code class="rule">{escape(answer.rule)}</code>' if answer.rule else ""
+    rule = f' <code class="rule">{_safe(answer.rule)}</code>' if answer.rule else ""
     reason = "" if answer.reason in answer.text else answer.reason
-    because = f'<p class="because">{escape(reason)}{rule}</p>' if reason or rule else ""
+    because = f'<p class="because">{_safe(reason)}{rule}</p>' if reason or rule else ""
     figures = f"confidence {answer.confidence:.2f} · {record.latency_s * 1000:.0f} ms · {money(record.cost_usd)}"
-    return f"""<article class="{answer.outcome.value}"><p class="shows">{number} · {escape(shown.shows)}</p>
-<h2>{escape(record.question.text)}</h2>
+    figures += "".join(f" · {_safe(part)}" for part in (answer.model, tokens(answer.tokens)) if part)
+    figures += " · given by the site alone" if answer.alone else ""
+    return f"""<article class="{answer.outcome.value}"><p class="shows">{number} · {_safe(shown.shows)}</p>
+<h2>{_safe(record.question.text)}</h2>
 {_way(record)}
-<p class="answer"><span class="badge">{answer.outcome.value.replace("_", " ")}</span> {escape(answer.text)}</p>
-{because}<p class="figures">{figures} · <code>{escape(record.question.question_id)}</code></p>
+<p class="answer"><span class="badge">{answer.outcome.value.replace("_", " ")}</span> {_safe(answer.text)}</p>
+{_said(answer)}{because}<p class="figures">{figures} · <code>{_safe(record.question.question_id)}</code></p>
 {_evidence(shown)}
 <details><summary>Everything that was considered</summary>{_considered(record.plan)}</details></article>"""
+
+
+def _said(answer: m.Answer) -> str:
+    """The words of the answer, its document, and what its evidence quotes."""
+    words = [answer.value] if isinstance(answer.value, str) and answer.value not in answer.text else []
+    quotes = [*words, *(item.quote for item in answer.evidence[:4] if item.quote)]
+    shown = "".join(f"<blockquote>{escape(in_quotes(quote))}</blockquote>" for quote in dict.fromkeys(quotes))
+    return shown + (f"<pre>{escape(pretty(answer.document))}</pre>" if answer.document else "")
 
 
 def _way(record: m.QuestionRecord) -> str:
@@ -115,11 +131,11 @@ def _way(record: m.QuestionRecord) -> str:
 def _stop(step: m.Step) -> str:
     width = round(step.confidence * 100)
     return (
-        f'<div class="step {step.state.value}"><b>{escape(step.placement.node)}</b> '
+        f'<div class="step {step.state.value}"><b>{_safe(step.placement.node)}</b> '
         f"<span>{step.placement.representation.name}</span>"
         f'<div class="bar"><i style="width:{width}%"></i></div>'
         f"<small>{step.state.value}, {step.confidence:.2f}, {step.latency_s * 1000:.0f} ms, {money(step.cost_usd)}<br>"
-        f"{escape(step.reason)}</small></div>"
+        f"{_safe(step.reason)}</small></div>"
     )
 
 
@@ -134,8 +150,8 @@ def _evidence(shown: Shown) -> str:
             f"{item.device_id}, {utc(item.start):%Y-%m-%d} {clock(item.start)} UTC, {item.representation.name}: {seen}"
         )
         figures.append(
-            f'<figure><img alt="{escape(text)}" src="data:image/jpeg;base64,{data}">'
-            f"<figcaption>{escape(text)}</figcaption></figure>"
+            f'<figure><img alt="{_safe(text)}" src="data:image/jpeg;base64,{data}">'
+            f"<figcaption>{_safe(text)}</figcaption></figure>"
         )
     return f'<div class="evidence">{"".join(figures)}</div>' if figures else ""
 
@@ -147,12 +163,12 @@ def _considered(plan: m.Plan) -> str:
     ]
     rows += [("not allowed" if r.rule else "not possible", r.placement, r.reason) for r in plan.rejected]
     body = "".join(
-        f"<tr><td>{head}</td><td>{escape(f'{p.tier.value} {p.node}')}</td><td>{p.representation.name}</td>"
-        f"<td>{escape(reason)}</td></tr>"
+        f"<tr><td>{head}</td><td>{_safe(f'{p.tier.value} {p.node}')}</td><td>{p.representation.name}</td>"
+        f"<td>{_safe(reason)}</td></tr>"
         for head, p, reason in rows
     )
-    left_out = "".join(f"<li>left out: {escape(entry)}</li>" for entry in plan.left_out)
-    return f"<p>{escape(plan.understanding.reason)}. {escape(plan.reason)}</p><ul>{left_out}</ul><table>{body}</table>"
+    left_out = "".join(f"<li>left out: {_safe(entry)}</li>" for entry in plan.left_out)
+    return f"<p>{_safe(plan.understanding.reason)}. {_safe(plan.reason)}</p><ul>{left_out}</ul><table>{body}</table>"
 
 
 _STYLE = """
@@ -178,6 +194,7 @@ margin-bottom:6px;overflow-wrap:anywhere}.step span{font-size:12px;color:var(--s
 .step.unsure{border-color:var(--warn)}.step.failed{border-color:var(--bad)}.step.skipped{border-color:var(--line)}
 .bar{height:4px;background:var(--line);border-radius:2px;margin:3px 0}.bar i{display:block;height:4px;
 border-radius:2px;background:currentColor}code{font-size:13px}.rule{color:var(--bad)}
+blockquote{margin:6px 0;padding-left:10px;border-left:2px solid var(--line)}pre{font-size:13px;overflow-x:auto}
 .evidence{display:flex;gap:10px;flex-wrap:wrap;margin:10px 0}figure{margin:0;flex:1 1 300px;max-width:480px}
 figure img{width:100%;border-radius:6px;border:1px solid var(--line)}figcaption{font-size:13px;color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-size:13px}td,th{border-top:1px solid var(--line);padding:4px 8px;

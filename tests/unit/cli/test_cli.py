@@ -24,6 +24,7 @@ COMMANDS = [
     ["demo"],
     ["ask"],
     ["explain"],
+    ["question", "show"],
     ["device", "list"],
     ["device", "show"],
     ["device", "press"],

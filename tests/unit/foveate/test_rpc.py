@@ -62,6 +62,12 @@ def test_what_others_raise_becomes_ours():
     assert isinstance(rpc.error_of(Failed(grpc.StatusCode.UNAVAILABLE, "refused")), Unreachable)
     assert type(rpc.error_of(Failed(grpc.StatusCode.INTERNAL, "boom"))) is Never
     assert "boom" in str(rpc.error_of(Failed(grpc.StatusCode.INTERNAL, "boom")))
+    large = Failed(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (5000031 vs. 4194304)."
+    )
+    assert isinstance(rpc.error_of(large), errors.InvalidInput)
+    unreadable = Failed(grpc.StatusCode.UNKNOWN, "Unexpected <class 'google.protobuf.message.DecodeError'>: bad UTF-8.")
+    assert isinstance(rpc.error_of(unreadable), errors.MalformedMessage)
 
 
 def test_trailers_that_contradict_the_status_are_not_trusted():
