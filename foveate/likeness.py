@@ -24,12 +24,18 @@ On 104 events of a street and a yard 24 absent subjects led by at most 0.19; 6 o
 """
 
 
-def from_likeness(request: AnswerRequest, found: Sequence[tuple[Event, float]]) -> Answer:
-    """The answer from events with their likeness to the question, best first: a recall channel, never sure. Pure."""
+def from_likeness(
+    request: AnswerRequest, found: Sequence[tuple[Event, float]], *, median: float | None = None
+) -> Answer:
+    """The answer from events with their likeness to the question, best first: a recall channel, never sure. Pure.
+
+    `median` is that of all events in scope; without it, that of `found`.
+    """
     wanted = request.understanding
     if not found:
         return cannot_tell(request, "no remembered event has an embedding to compare with")
-    (event, alike), median = found[0], statistics.median(score for _, score in found)
+    event, alike = found[0]
+    median = statistics.median(score for _, score in found) if median is None else median
     ahead = alike - median if len(found) > 1 else alike - ALIKE + MARGIN
     how = f"closest in meaning with similarity {alike:.2f}, {max(0.0, ahead):.2f} ahead of the median event"
     first = next((track.sightings[:1] for track in event.tracks if track.sightings), ())

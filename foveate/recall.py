@@ -22,6 +22,9 @@ from foveate.paths import BRIDGE_S, zones_in
 MOST_WHOLE = 500
 """Whole events read for one answer about a moment or a zone, about 2 KB each; everything else reads short rows."""
 
+MOST_ALIKE = 12
+"""Events read whole for a question by meaning: the best is cited, and the rest shows that there is more than one."""
+
 TASKS = (Task.PRESENCE, Task.COUNT, Task.FIND)
 
 PICTURES_OF = {"minilm-l6-v2@1": "conse-lite0-minilm@1"}
@@ -120,11 +123,8 @@ async def _by_meaning(request: AnswerRequest, memory: Memory, text: Sentences | 
         return cannot_tell(request, f"{unnamed}, and likeness cannot count")
     prompt = pictured(wanted.subject) if wanted.subject else request.question.text
     vector = (await asyncio.to_thread(text.encode, [prompt]))[0]
-    found = await memory.nearest(
-        Embedding(space, tuple(map(float, vector))),
-        device_ids=request.device_ids,
-        start=wanted.start,
-        end=wanted.end,
-        limit=MOST_EVENTS,
-    )
-    return from_likeness(request, found)
+    prompted = Embedding(space, tuple(map(float, vector)))
+    scope: dict[str, Any] = {"device_ids": request.device_ids, "start": wanted.start, "end": wanted.end}
+    found = await memory.nearest(prompted, limit=MOST_ALIKE, **scope)
+    median = await memory.median_likeness(prompted, **scope) if found else None
+    return from_likeness(request, found, median=median)

@@ -206,6 +206,14 @@ def test_likeness_answers_only_what_stands_out_and_never_surely() -> None:
     assert from_likeness(asked, []).outcome is Outcome.CANNOT_TELL
 
 
+def test_what_stands_out_does_so_from_all_and_not_from_its_likes() -> None:
+    asked = request(Task.FIND, labels=(), subject="juggler")
+    alike = [(event(1, 2), 0.87), (event(3, 4), 0.86)]
+    assert from_likeness(asked, alike).outcome is Outcome.CANNOT_TELL
+    assert from_likeness(asked, alike, median=0.45).value == NOON + 1
+    assert from_likeness(asked, alike, median=0.8).outcome is Outcome.CANNOT_TELL
+
+
 whole_seconds = st.integers(0, 20)
 
 
