@@ -69,9 +69,10 @@ class Decision:
 class Gate:
     """One model behind the gate; it keeps the mean length of its thinking for each task."""
 
-    def __init__(self, vlm: Vlm, *, thresholds: Thresholds) -> None:
+    def __init__(self, vlm: Vlm, *, thresholds: Thresholds, most_thinking: int = MOST_THINKING) -> None:
         self._vlm = vlm
         self._thresholds = thresholds
+        self._most_thinking = most_thinking
         self._thinking: dict[Task, tuple[int, int]] = {}
 
     @property
@@ -91,7 +92,7 @@ class Gate:
         if first.raw >= bar.threshold:
             return self._decided(asked, first, bar, saved=self._mean_thinking(task, bar))
         try:
-            thinking, second = await asked.again(first)
+            thinking, second = await asked.again(first, self._most_thinking)
         except FoveateError as error:
             logger.info("the model did not think to its end", extra={"why": error.reason})
             return self._decided(asked, first, bar, notes=("it was unsure, and there was no thinking to an end",))
@@ -157,7 +158,7 @@ class _Asked:
             rules = f"{self._prompt.rules}\n{_REPAIR.format(what=what)}"
             return self._readable(await self._say(replace(self._prompt, rules=rules)))
 
-    async def again(self, first: _Answer) -> tuple[int, _Answer]:
+    async def again(self, first: _Answer, most: int) -> tuple[int, _Answer]:
         """Thinking from the first answer on, and the answer after it; the number of tokens thought."""
         start = f"{first.said.text}\n{OPEN}\n"
         thinking = replace(
@@ -166,7 +167,7 @@ class _Asked:
             before=start,
             schema=None,
             stop=(CLOSE,),
-            most_tokens=MOST_THINKING,
+            most_tokens=most,
         )
         thought = await self._say(thinking, thinking=True)
         # A model may close the tag in its own words although it is a stop string.

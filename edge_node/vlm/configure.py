@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from edge_node import thresholds
 from edge_node.compress.plan import Resolution
 from edge_node.compress.price import FixedTokens, PatchTokens, TokenRule
+from edge_node.gate import MOST_THINKING
 from edge_node.show import Allowance
 from edge_node.thresholds import Thresholds
 from edge_node.vlm.chat_format import Continues, Held, Manner
@@ -33,7 +34,19 @@ from foveate.messages import Place, Task
 Kind = Literal["openai", "transformers", "embedded"]
 
 _KINDS = ("openai", "transformers", "embedded")
-_COMMON = ("kind", "model", "revision", "sees", "timeout_s", "at_once", "waiting", "pictures", "gate", "calibration")
+_COMMON = (
+    "kind",
+    "model",
+    "revision",
+    "sees",
+    "timeout_s",
+    "at_once",
+    "waiting",
+    "pictures",
+    "gate",
+    "calibration",
+    "most_thinking",
+)
 _OPENAI = ("url", "key_file", "key_env", "response_format", "continues", "log_probs", "region", "site", "prices")
 _TRANSFORMERS = ("path", "quantisation", "cache", "device", "prices")
 _NAME = re.compile(r"[\w.:/+-]{1,120}")
@@ -73,6 +86,7 @@ class Config:
     allowance: Allowance = field(default_factory=Allowance)
     thresholds: Thresholds = field(default_factory=Thresholds)
     prices: Mapping[str, float] = field(default_factory=dict)
+    most_thinking: int = MOST_THINKING
     server: Server | None = None
     weights: Weights | None = None
 
@@ -116,6 +130,7 @@ def parse(written: Mapping[str, Any], *, folder: Path) -> Config:
         allowance=_allowance(row.below("pictures")),
         thresholds=_thresholds(row, folder),
         prices=_prices(row.below("prices")),
+        most_thinking=int(row.number("most_thinking", MOST_THINKING, least=16, most=4096, whole=True)),
         server=_server(row, folder) if kind == "openai" else None,
         weights=weights,
     )

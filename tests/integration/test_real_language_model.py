@@ -83,10 +83,11 @@ async def test_typed_words_with_real_log_probs(url: str) -> None:
 @pytest.mark.parametrize("continues", ["turn", "prefill"])
 async def test_the_gate_lets_it_think_and_answer_again(url: str, continues: str) -> None:
     async with vlm(url, continues) as model:
-        gate = Gate(model, thresholds=Thresholds({(model.tag, Task.PRESENCE): Bar(ALWAYS)}))
+        table = Thresholds({(model.tag, Task.PRESENCE): Bar(ALWAYS)})
+        gate = Gate(model, thresholds=table, most_thinking=48)
         decision = await gate.decide(PROMPT, Task.PRESENCE, FORM.read, timeout=25)
     assert decision.thought
-    assert decision.tokens.thinking > 0
+    assert 0 < decision.tokens.thinking <= 48
     assert decision.reading.value in (True, False, None)
     assert decision.raw != NONE
     assert "not calibrated" in decision.notes[0]
