@@ -36,13 +36,13 @@ from foveate.vision.detect import NanoDet
 
 NEEDED = ("car-detection.mp4", "bottle-detection.mp4", "pets09-s2l1.avi", "pets09-s2l1.gt.txt", "events.json")
 NOTES = (
-    "Held: a picture of the asked time was kept. Right, when: the kept picture that fits best by ConSE x MiniLM is of the "
-    "asked thing. Right, whether and how many (within 1): what the carried detector sees on the planned pictures of the "
-    "asked time, most at once, is true; nothing kept is never right. Answers have no VLM in them.",
-    "The detector shrinks what it gets to 416 pixels, so larger pictures gain it little and crops gain it much; the most "
-    "at once of many pictures is too high by their worst one.",
-    "The same five seconds are asked about from several later moments: questions of one clip are no independent samples.",
-    "Tokens are counted as Qwen2.5-VL counts pictures (28 x 28 pixels each, 2 to wrap); stage 4 and the token masks are "
+    "Held: a picture of the asked time was kept. Right, when: the kept picture that fits best by ConSE x MiniLM is of "
+    "the asked thing. Right, whether and how many (within 1): what the carried detector sees on planned pictures of "
+    "the asked time, most at once, is true; nothing kept is never right. No VLM answers here.",
+    "The detector shrinks what it gets to 416 pixels, so crops can gain more than larger pictures; the most at once of "
+    "many pictures is too high by their worst one.",
+    "The same five seconds are asked about from several later moments: questions of one clip are not independent.",
+    "Tokens are counted as Qwen2.5-VL counts pictures (28 x 28 pixels each, 2 to wrap); stage 4 and token masks are "
     "measured on the carried encoder's last feature map, 7 x 7, added as an output in memory.",
 )
 PAPER = {"frames kept": 0.459, "tokens kept by stage 4": 0.596}
