@@ -10,15 +10,17 @@ import asyncio
 import hashlib
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from foveate import messages as m
 from foveate import models, rpc, wire
+from foveate.cli import answerers, asking, endpoints, funnel, reaching, showing
 from foveate.cli import as_json as to_json
-from foveate.cli import asking, endpoints, funnel, reaching, showing
 from foveate.cli.options import AsJson, Cloud, Data, Router, console, finish, print_json
 from foveate.commands import DeviceState
 from foveate.errors import FoveateError, InvalidInput, OutOfSpace, Unreachable
@@ -226,16 +228,23 @@ async def _fetch(
     return header, path
 
 
-def list_models(as_json: AsJson = False) -> None:
-    """List the models that the project carries: where each came from, its licence, size and revision.
+def list_models(
+    vlm: Annotated[
+        list[Path] | None, typer.Option(help="Also this model configuration of a site (repeatable).", metavar="FILE")
+    ] = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models that the project carries, and which one answers at each site of the fleet that runs here.
 
-    Example: foveate models --json
+    Example: foveate models --vlm north-vlm.yaml
     """
 
     async def work() -> None:
         found = await asyncio.to_thread(models.carried)
+        answering = answerers.named(vlm or []) + await asyncio.to_thread(answerers.running, data)
         if as_json:
-            print_json({"models": [_model(item) for item in found]})
+            print_json({"models": [_model(item) for item in found], "answerers": [asdict(one) for one in answering]})
             return
         screen = console()
         for item in found:
@@ -244,8 +253,18 @@ def list_models(as_json: AsJson = False) -> None:
                 f"{item.size_bytes / 1e6:.1f} MB",
                 f"[bold]{item.name}@{item.revision}[/bold] {item.quantisation}, {item.licence}, {item.origin}",
             )
+        for one in answering:
+            showing.line(screen, escape(one.site or Path(one.file).name), escape(_answering(one)))
 
     finish(work(), as_json=as_json)
+
+
+def _answering(one: answerers.Answerer) -> str:
+    if one.trouble:
+        return f"unknown: {one.trouble}"
+    if one.kind == answerers.EMBEDDED:
+        return "answers by the embedded default: extractive, no vision-language model"
+    return f"answers by {one.model}, {one.kind}, {one.origin}"
 
 
 def _model(item: models.ModelFile) -> dict[str, object]:
