@@ -38,12 +38,14 @@ _WORD = re.compile(r"[^\W_]+(?:[-'_][^\W_]+)*")
 class Quoted:
     """The names of zones and the quoted words, each as it was written, and the text left.
 
-    `unseen` is where something is to stand that is not within a zone: "outside the doorway zone".
+    `unseen` is where something is to stand that is not within a zone: "outside the doorway zone". `unquoted` is the
+    text without its quotes alone, which tells its language.
     """
 
     zones: tuple[str, ...]
     words: tuple[str, ...]
     rest: str
+    unquoted: str
     unseen: tuple[str, ...] = ()
 
 
@@ -75,7 +77,7 @@ def quoted(text: str) -> Quoted:
     while (match := _QUOTE.search(plain)) is not None:
         plain = _without_quote(plain, match, found)
     rest = _without_zones(plain, found)
-    return Quoted(_distinct(found.zones), _distinct(found.words), rest, _distinct(found.unseen))
+    return Quoted(_distinct(found.zones), _distinct(found.words), rest, plain, _distinct(found.unseen))
 
 
 def _without_quote(text: str, match: re.Match[str], found: _Found) -> str:

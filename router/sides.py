@@ -66,18 +66,23 @@ class _Half:
 
 def compared(text: str, clues: Clues) -> Compared:
     """The two sides; InvalidInput for "the first minute" of nothing."""
-    for first, second in _halves(text):
+    than = _THAN.search(text) is not None
+    by_time: Compared | None = None
+    for first, second in _halves(text, _THAN if than else _AND):
         read = _halves_in_time(first, second, clues)
-        pair = _told_apart(*read, clues=clues) if read is not None else None
-        if pair is not None and read is not None:
-            unseen = tuple(dict.fromkeys((*read[0].unseen, *read[1].unseen)))
-            return Compared(pair, unseen, tuple(dict.fromkeys((*read[0].wider, *read[1].wider))))
-    return Compared()
+        pair = _told_apart(*read, clues=clues, alone=than) if read is not None else None
+        if pair is None or read is None:
+            continue
+        unseen = tuple(dict.fromkeys((*read[0].unseen, *read[1].unseen)))
+        found = Compared(pair, unseen, tuple(dict.fromkeys((*read[0].wider, *read[1].wider))))
+        if pair[0].labels != pair[1].labels or pair[0].device_ids != pair[1].device_ids:
+            return found
+        by_time = by_time or found
+    return by_time or Compared()
 
 
-def _halves(text: str) -> Iterator[tuple[str, str]]:
+def _halves(text: str, word: re.Pattern[str]) -> Iterator[tuple[str, str]]:
     """The ways to split the text in two, in order; a text that offers more than _MOST is no sentence."""
-    word = _THAN if _THAN.search(text) is not None else _AND
     for match in itertools.islice(word.finditer(text), _MOST):
         yield text[: match.start()], text[match.end() :]
 
@@ -133,14 +138,18 @@ def _half(text: str, clues: Clues, span: Span | None) -> _Half:
     )
 
 
-def _told_apart(first: _Half, second: _Half, *, clues: Clues) -> tuple[Side, Side] | None:
-    """The two sides, None unless they differ in their subject, their cameras or their time."""
+def _told_apart(first: _Half, second: _Half, *, clues: Clues, alone: bool) -> tuple[Side, Side] | None:
+    """The two sides, None unless they differ in their subject, their cameras or their time.
+
+    `alone` tells that a side may name no time where the other does: "than yesterday".
+    """
     one = first if first.labels else second
     other = second if second.labels else first
     by_subject = bool(first.labels and second.labels and first.labels != second.labels)
     by_camera = bool(first.devices and second.devices and first.devices != second.devices)
     spans = _spans(first, second, alone=not (by_subject or by_camera), clues=clues)
-    if not (by_subject or by_camera or spans[0] != spans[1]):
+    by_time = spans[0] != spans[1] and (alone or (first.span is not None and second.span is not None))
+    if not (by_subject or by_camera or by_time):
         return None
     devices = (first.devices or second.devices, second.devices or first.devices)
     return (

@@ -23,7 +23,8 @@ _TASKS: tuple[tuple[Task, re.Pattern[str]], ...] = (
     (
         Task.COMPARE,
         re.compile(
-            r"\bcompar|\bdiffer|\b(?:more|fewer|less) \w+ .*\bthan\b(?! (?:one|two|\d))|\bsame .+ as\b"
+            r"\bcompar|\bdiffer(?:s|ed|ence|ences)?\b|\bdifferent (?:from|than)\b|\b(?:busier|quieter)\b"
+            r"|\b(?:more|fewer|less) \w+ .*\bthan\b(?! (?:one|two|\d))|\bsame .+ as\b"
             r"|\bas (?:many|few) .+ as\b|(?<!or )\b(?:more|fewer|less)\b(?! than).* or\b"
         ),
     ),
@@ -74,7 +75,7 @@ _TASKS: tuple[tuple[Task, re.Pattern[str]], ...] = (
 _BY_WORDS = (Task.PRESENCE, Task.FIND, Task.DESCRIBE)
 _WORDS_COUNTED = re.compile(r"\bhow many times\b|\bhow often\b")
 _PEAK = re.compile(rf"\b{_UPPER}\b")
-_FEWEST = re.compile(rf"\b(?:the |at )?{_LOWER}\b")
+_NOT_AT_ONCE = re.compile(rf"\b(?:the |at )?{_LOWER}\b|\b(?:different|distinct|unique)\b")
 _EXTREME = re.compile(rf"\b(?:the )?(?:{_MOST}|busiest|quietest)\b(?! recent)")
 
 
@@ -88,9 +89,9 @@ def task_of(text: str, *, words: bool) -> tuple[Task, bool]:
 def extreme_of(text: str, task: Task) -> str:
     """The words that ask for the moment of the most or the fewest, where no node finds that; empty when none do.
 
-    Over a span of time the most at once is what a count gives, the fewest it cannot.
+    Over a span of time the most at once is what a count gives; the fewest, and who came twice, it does not tell.
     """
-    pattern = _FEWEST if task is Task.COUNT else _EXTREME
+    pattern = _NOT_AT_ONCE if task is Task.COUNT else _EXTREME
     match = pattern.search(text) if task in (Task.COUNT, Task.FIND) else None
     return match[0] if match is not None else ""
 

@@ -41,12 +41,14 @@ _LAST = re.compile(
 )
 _SHOWN = re.compile(r"^\s*(?:please )?(?:can you |could you )?show\b|\bpictures? of\b|\bi want to see\b|\blet me see\b")
 _NEGATED = re.compile(
-    r"\bnobody\b|\bnone\b|\bis (?:\w+ ){0,3}empty\b"
+    r"\bnobody\b|\bnone\b|\b(?:is|are|was|were) (?:\w+ ){0,3}empty\b"
     r"|\b(?:is|are|was|were|has|have) (?:there |been |seen )*no "
     r"|\bnot (?:there|here|in view|visible|present)\s*$"
 )
 # An empty shop is one without people.
-_EMPTY = re.compile(r"\bis (?:\w+ ){0,3}empty\b")
+_EMPTY = re.compile(r"\b(?:is|are|was|were) (?:\w+ ){0,3}empty\b")
+# So is a zone that nobody entered.
+_ENTERED = re.compile(r"\b(?:entered|left|crossed|visited|occupied|in use)\b")
 _FINDS = re.compile(r"\b(?:find|locate|search|look for|when|list)\b")
 _LIVE_TASKS = {Task.PRESENCE, Task.COUNT, Task.DESCRIBE, Task.READ}
 _PICKED = {Task.FIND, Task.READ, Task.LISTEN}
@@ -101,7 +103,7 @@ def understand(question: Question, view: FleetView) -> Reading:
     text = _taken_apart(question, view)
     set_task, guessed = task_of(text.rest, words=bool(text.words))
     task = Task.EXTRACT if question.constraints.answer_schema else set_task
-    subject = _subject(text.rest, task)
+    subject = _subject(text, task)
     start, end, now = _span(question.scope, text.when, task=task, ask_time=question.ask_time)
     understanding = Understanding(
         task=task,
@@ -140,7 +142,7 @@ def _taken_apart(question: Question, view: FleetView) -> _Text:
         when = _times_out(cameras.rest, question.ask_time)
     else:
         when = timespan(cameras.rest, ask_time=question.ask_time, window=window)
-    refuse_other_languages(words_of(plain))
+    refuse_other_languages(words_of(normalised(named.unquoted)))
     _refuse_unknown_camera(words_of(when.rest), view)
     looked_for = sought(when.rest)
     words = tuple(dict.fromkeys((*named.words, *looked_for.words)))
@@ -162,9 +164,10 @@ def _window(scope: Scope, ask_time: float) -> Span | None:
     return None if scope.start is None else (scope.start, ask_time if scope.end is None else scope.end)
 
 
-def _subject(text: str, task: Task) -> Subject:
-    subject = subject_of(words_of(text), count=task not in (Task.PRESENCE, Task.FIND))
-    if not subject.labels and _EMPTY.search(text):
+def _subject(text: _Text, task: Task) -> Subject:
+    subject = subject_of(words_of(text.rest), count=task not in (Task.PRESENCE, Task.FIND))
+    entered = text.zones and not subject.phrase and _ENTERED.search(text.rest)
+    if not subject.labels and (entered or _EMPTY.search(text.rest)):
         places = (subject.phrase,) if subject.phrase else ()
         subject = replace(subject, phrase="person", labels=("person",), places=places)
     return subject

@@ -29,7 +29,7 @@ _ENGLISH = word_set(
     "when where "
     "who which why did does have were with show count describe read summarise summarize compare "
     "happened seen saw and from yes please could would should been being this that these those "
-    "tell give your you extract"
+    "tell give your you extract than between before after during about heard said written"
 )
 # Words that other languages share; they count only towards a majority.
 _SHARED = word_set(

@@ -31,7 +31,8 @@ from router.understand import understand
 
 _EXAMPLES = settings(max_examples=300, deadline=None)
 _TEXTS = ("is there a person in view now?", "how many cars passed today?", "when did a dog first appear?",
-          "was there a balloon?", "what is the man doing?")  # fmt: skip
+          "was there a balloon?", "what is the man doing?", "is there a red car now?", "was anyone in the door zone?",
+          "were there more people at north than at south?", "what was said?", "does a sign say exit?")  # fmt: skip
 _SITES = (Site("north", "eu-west", online=True), Site("south", "us-ca", online=True))
 _HERE = Place("eu-west")
 
