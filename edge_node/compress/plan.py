@@ -130,8 +130,10 @@ class _Plan:
         candidate, crop = self.candidates[index], box.expanded(_AROUND)
         enlarged = seen / max(box.width * candidate.width, box.height * candidate.height)
         enlarged = min(max(1.0, enlarged), _ENLARGED)
+        if crop == WHOLE or self._shown(index, box):
+            return
         picture = _planned(self.candidates, index, self.rule, min(most, self.left), crop, enlarged)
-        if picture and picture.width / crop.width >= _WORTH * whole.width and not self._shown(index, box):
+        if picture and picture.width / crop.width >= _WORTH * whole.width:
             self._crops.setdefault(index, []).append(picture)
             self.left -= picture.tokens
 
@@ -167,11 +169,12 @@ def _affordable(candidates: Sequence[Candidate], low: dict[int, Planned], budget
 
 
 def _unlike(candidates: Sequence[Candidate], indices: Sequence[int], rule: Redundancy) -> Iterator[int]:
-    """Stage 1 for each device apart, since its windows are of one view; a device without features keeps all."""
+    """Stage 1 for each device apart, since its windows are of one view; one whose features cannot be compared
+    keeps all."""
     for device in dict.fromkeys(candidates[i].device_id for i in indices):
         mine = [i for i in indices if candidates[i].device_id == device]
         features = [f for i in mine if (f := candidates[i].features) is not None]
-        if len(features) < len(mine):
+        if len(features) < len(mine) or len({f.shape for f in features}) > 1:
             yield from mine
         else:
             yield from (mine[k] for k in batch_frames(np.stack(features), fit=0, rule=rule))

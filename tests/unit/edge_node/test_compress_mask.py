@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_node.compress.mask import token_mask
@@ -76,6 +76,7 @@ def test_flat_places_are_those_of_the_kept_tokens():
     assert (flat == tokens[list(mask.frames)][mask.keep]).all()
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(0, 40),
     rows=st.integers(1, 6),

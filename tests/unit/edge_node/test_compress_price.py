@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_node.compress.price import FixedTokens, PatchTokens
@@ -53,6 +53,7 @@ def test_fixed_prices():
     assert rule.fit(768, 576, 255) is None
 
 
+@settings(deadline=None)
 @given(
     width=st.integers(1, 8000),
     height=st.integers(1, 8000),
@@ -68,6 +69,7 @@ def test_a_size_that_fits_costs_no_more_and_there_is_one_when_the_least_fits(wid
         assert min(size) >= 1
 
 
+@settings(deadline=None)
 @given(width=st.integers(1, 4000), height=st.integers(1, 4000), most=st.integers(66, 3000))
 def test_the_model_leaves_a_size_that_fits_as_it_is(width, height, most):
     size = QWEN3.fit(width, height, most)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_node.compress.spatial import (
@@ -60,6 +60,7 @@ def test_within_the_budget_nothing_is_cut():
     assert not released_cut(mask, budget=0).any()
 
 
+@settings(deadline=None)
 @given(
     mask=st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=30),
     budget=st.integers(0, 200),
@@ -72,6 +73,7 @@ def test_the_cut_never_leaves_more_than_the_budget(mask, budget, chunk):
     assert not (cut & ~whole).any()
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**16), count=st.integers(1, 20), most=st.one_of(st.none(), st.integers(0, 20)))
 def test_a_stream_decides_at_once_and_as_the_batch(seed, count, most):
     tokens = np.random.default_rng(seed).normal(size=(count, 2, 3, 4)).astype(np.float32) + 0.7

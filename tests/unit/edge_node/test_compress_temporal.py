@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -100,6 +100,7 @@ def test_at_most_400_frames_stay_evenly():
 
 
 @pytest.mark.parametrize("rule", [PaperRule(), STREAMED, ReleasedRule()])
+@settings(deadline=None)
 @given(features=clips())
 def test_a_stream_keeps_what_the_batch_keeps(rule, features):
     stream: StreamedFrames[int] = StreamedFrames(rule)
@@ -114,6 +115,7 @@ def test_a_stream_keeps_what_the_batch_keeps(rule, features):
     assert stream.waiting == 0
 
 
+@settings(deadline=None)
 @given(features=clips())
 def test_a_stream_shows_something_of_each_window(features):
     kept = kept_frames(features, STREAMED)
