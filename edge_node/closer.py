@@ -9,23 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from edge_node.decode import Frame, Timeline, frames, timeline
+from edge_node.decode import Timeline, frames, timeline
 from edge_node.devices import Devices
 from edge_node.fetch import Clip, Pulls
 from edge_node.look import Look, Seen
 from foveate.errors import FoveateError
-from foveate.messages import Answer, AnswerRequest, ClipHeader, Evidence, Task
+from foveate.facts import moment_of
+from foveate.messages import Answer, AnswerRequest, ClipHeader, Evidence, Pick, Task
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 MOST_WINDOWS = 3
 MOST_FRAMES = 16
 NOW_S, NEWEST_S = 3.0, 2.0  # what is fetched for now, and the end of it that is looked at
 LATEST_S = 6.0
 BEFORE_S, AFTER_S = 2.0, 3.0  # around the first sighting that memory has
+BRIEF_S = 0.7  # around the moment that a question names to the second
 NEAR_S = 1.2  # around the moment that a presence or a count is about
 _STEP_S = 0.2  # five pictures a second
 _REFINED = 10  # pictures between two of those
@@ -35,12 +39,16 @@ _LOOKING_S = 1.0  # time kept for decoding and detecting when a clip is waited f
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A moment of one camera that is worth looking at, by its own clock, and what memory has of it."""
+    """A moment of one camera that is worth looking at, by its own clock, and what memory has of it.
+
+    `shift` is how many seconds its clock is ahead of ours, where the moment was named by ours.
+    """
 
     device_id: str
     start: float
     end: float
     piece: Evidence | None = None
+    shift: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +77,23 @@ class Closer:
 
     async def look(self, request: AnswerRequest, memory: Answer) -> tuple[list[Looked], list[str]]:
         """What the best windows show, and one sentence for each camera that did not deliver."""
-        windows = [self._by_device_clock(window) for window in choose(request, memory)]
-        results = await asyncio.gather(*(self._one(request, window) for window in windows))
-        return [r for r in results if isinstance(r, Looked)], [r for r in results if isinstance(r, str)]
 
-    async def _one(self, request: AnswerRequest, window: Window) -> Looked | str:
+        def watch(window: Window, clip: Clip) -> Looked:
+            return self._watch(request, window, clip)
+
+        return await self.each(request, choose(request, memory), watch)
+
+    async def each(
+        self, request: AnswerRequest, windows: Sequence[Window], work: Callable[[Window, Clip], Result]
+    ) -> tuple[list[Result], list[str]]:
+        """What `work`, which may block, makes of the clip of each window, and one sentence for each without a clip."""
+        there = [self._by_device_clock(window) for window in windows]
+        results = await asyncio.gather(*(self._one(request, window, work) for window in there))
+        return [r for r, _ in results if r is not None], [why for _, why in results if why]
+
+    async def _one(
+        self, request: AnswerRequest, window: Window, work: Callable[[Window, Clip], Result]
+    ) -> tuple[Result | None, str]:
         timeout = max(0.2, request.time_left_s - _LOOKING_S)
         began = time.perf_counter()
         try:
@@ -86,14 +106,14 @@ class Closer:
             )
             fetched = time.perf_counter()
             try:
-                looked = await asyncio.to_thread(self._watch, request, window, clip)
+                result = await asyncio.to_thread(work, window, clip)
                 fields = {"fetch_s": round(fetched - began, 3), "look_s": round(time.perf_counter() - fetched, 3)}
                 logger.info("a clip was looked at", extra={"device": window.device_id, **fields})
-                return looked
+                return result, ""
             finally:
                 self._fetch.forget(clip.header.clip_id)
         except FoveateError as error:
-            return f"{window.device_id} gave no pictures: {error.message}"
+            return None, f"{window.device_id} gave no pictures: {error.message}"
 
     def _watch(self, request: AnswerRequest, window: Window, clip: Clip) -> Looked:
         """Decodes and detects; blocking."""
@@ -102,26 +122,33 @@ class Closer:
         start = max(window.start, clip.header.start, end - NEWEST_S if wanted.now else 0.0)
         step = max(_STEP_S, (end - start) / MOST_FRAMES)
         pictures = frames(clip.path, clock, start=start, end=end, step=step, most=MOST_FRAMES)
-        find = wanted.task is Task.FIND
-        seen = self._look.over(pictures, wanted.labels, enough=_ENOUGH if find else 0)
-        first = next((index for index, one in enumerate(seen) if one.confirmed), None)
-        exact = None if first is None else seen[first]
-        if first and find:
-            exact = self._refined(clip, clock, seen[first - 1].frame, seen[first], wanted.labels)
+        find, last = wanted.task is Task.FIND, wanted.pick is Pick.LAST
+        enough = _ENOUGH if find and not last else 0
+        seen = self._look.over(pictures, wanted.labels, enough=enough, colours=wanted.colours)
+        hits = [index for index, one in enumerate(seen) if one.confirmed]
+        exact = seen[hits[-1 if find and last else 0]] if hits else None
+        if find and exact is not None:
+            exact = self._refined(request, clip, clock, seen, hits[-1 if last else 0])
         return Looked(window, clip.header, clock, seen, exact)
 
-    def _refined(self, clip: Clip, clock: Timeline, before: Frame, hit: Seen, labels: Sequence[str]) -> Seen:
-        """The first picture between `before` and `hit` that shows it."""
-        between = frames(clip.path, clock, start=before.time, end=hit.frame.time, step=0.0, most=_REFINED)
-        finer = self._look.over(between, labels, enough=1)
-        return next((one for one in finer if one.confirmed), hit)
+    def _refined(self, request: AnswerRequest, clip: Clip, clock: Timeline, seen: Sequence[Seen], hit: int) -> Seen:
+        """The very picture that is the first with it, or the last one, between that at `hit` and its neighbour."""
+        wanted = request.understanding
+        step = 1 if wanted.pick is Pick.LAST else -1
+        if not 0 <= hit + step < len(seen):
+            return seen[hit]
+        ends = sorted((seen[hit].frame.time, seen[hit + step].frame.time))
+        between = frames(clip.path, clock, start=ends[0], end=ends[1], step=0.0, most=_REFINED)
+        finer = self._look.over(between, wanted.labels, enough=0 if step > 0 else 1, colours=wanted.colours)
+        confirmed = [one for one in finer if one.confirmed]
+        return confirmed[-1 if step > 0 else 0] if confirmed else seen[hit]
 
     def _by_device_clock(self, window: Window) -> Window:
         """Moments that memory knows are by the device's clock already; "now" is by ours."""
         if window.piece is not None:
             return window
         start = self._devices.device_time(window.device_id, window.start)
-        return replace(window, start=start, end=start + window.end - window.start)
+        return replace(window, start=start, end=start + window.end - window.start, shift=start - window.start)
 
 
 def choose(request: AnswerRequest, memory: Answer) -> list[Window]:
@@ -132,31 +159,44 @@ def choose(request: AnswerRequest, memory: Answer) -> list[Window]:
         now = request.question.ask_time
         pieces = {piece.device_id: piece for piece in memory.evidence}
         return [replace(_latest(d, now, NOW_S), piece=None) for d in sorted(devices, key=lambda d: d not in pieces)]
+    moment = moment_of(wanted)
+    if moment is not None and wanted.task in (Task.PRESENCE, Task.COUNT):
+        cited = {piece.device_id: piece for piece in reversed(memory.evidence)}
+        return [Window(d, moment - BRIEF_S, moment + BRIEF_S, cited.get(d)) for d in devices]
     pieces_found = _best_of_each_device(request, memory)
     if pieces_found:
-        return [_around(piece, memory, wanted.task) for piece in pieces_found[:MOST_WINDOWS]]
+        return [_around(request, piece, memory) for piece in pieces_found[:MOST_WINDOWS]]
     end = min(wanted.end, request.question.ask_time)
     return [_latest(d, end, min(LATEST_S, max(0.5, end - wanted.start))) for d in devices]
 
 
 def _best_of_each_device(request: AnswerRequest, memory: Answer) -> list[Evidence]:
-    """The first piece of each device, since memory cites the best first; a find is about one moment only."""
+    """The first piece of each device, since memory cites the best first; a find is about one moment only.
+
+    Of what has a colour memory knows candidates only, so that each of them is worth a look.
+    """
+    wanted = request.understanding
+    cited = [piece for piece in memory.evidence if piece.device_id in request.device_ids]
+    if wanted.colours and wanted.task is not Task.COUNT:
+        return cited
     pieces: dict[str, Evidence] = {}
-    for piece in memory.evidence:
-        if piece.device_id in request.device_ids:
-            pieces.setdefault(piece.device_id, piece)
+    for piece in cited:
+        pieces.setdefault(piece.device_id, piece)
     found = list(pieces.values())
-    return found[:1] if request.understanding.task is Task.FIND else found
+    return found[:1] if wanted.task is Task.FIND else found
 
 
-def _around(piece: Evidence, memory: Answer, task: Task) -> Window:
+def _around(request: AnswerRequest, piece: Evidence, memory: Answer) -> Window:
+    wanted, find = request.understanding, request.understanding.task is Task.FIND
     # Memory cites those who were there in the order in which they came: the last one made it the most at once.
-    cited = memory.evidence[-1] if task is Task.COUNT else piece
-    if task is Task.FIND and isinstance(memory.value, float):
+    cited = memory.evidence[-1] if wanted.task is Task.COUNT else piece
+    if find and isinstance(memory.value, float) and not wanted.colours:
         moment = memory.value
     else:
         moment = cited.sightings[0].time if cited.sightings else cited.start
-    before, after = (BEFORE_S, AFTER_S) if task is Task.FIND else (NEAR_S, NEAR_S)
+    before, after = (BEFORE_S, AFTER_S) if find else (NEAR_S, NEAR_S)
+    if find and wanted.pick is Pick.LAST:
+        before, after = AFTER_S, BEFORE_S
     return Window(piece.device_id, moment - before, moment + after, piece)
 
 

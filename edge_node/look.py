@@ -8,9 +8,10 @@ Blocking. It knows no question and no memory. Next: `verdict.py`, which weighs b
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edge_node.colour import AGREES, agreement, shares
 from edge_node.decode import Frame
 from foveate.errors import InvalidInput
 from foveate.messages import Evidence, Sighting
@@ -21,16 +22,23 @@ from foveate.vision.redact import people, redact
 
 _WEAK = 0.5  # share of the reporting threshold that is enough for the neighbour of a clear sighting
 _REACH = 0.75  # how far, in its own size, a thing may move between two neighbouring pictures
+_WORTH_COUNTING = 0.02  # probability of a candidate below which a hundred of them would add up to things
 _SAME = 0.65  # overlap of two boxes of asked labels that are one thing under two names
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one picture shows: `confirmed` things, and the probability (0 to 1) of the best candidate of all."""
+    """What one picture shows: `confirmed` things, and the probability (0 to 1) of the best candidate of all.
+
+    `candidates` are all that may be such things, the confirmed ones among them, best first; `colour` is how sure (0 to
+    1) the least sure confirmed one is of the asked colour, 1 when none was asked.
+    """
 
     frame: Frame
     confirmed: tuple[Detection, ...]
     best_candidate: float
+    candidates: tuple[Detection, ...] = ()
+    colour: float = 1.0
 
     @property
     def sightings(self) -> tuple[Sighting, ...]:
@@ -45,24 +53,23 @@ class Look:
         self._detector = detector
         self._lock = threading.Lock()
 
-    def over(self, frames: Sequence[Frame], labels: Sequence[str], *, enough: int = 0) -> tuple[Seen, ...]:
-        """What each picture shows of these labels. Blocking: 20 to 30 ms a picture.
+    def over(
+        self, frames: Sequence[Frame], labels: Sequence[str], *, enough: int = 0, colours: Sequence[str] = ()
+    ) -> tuple[Seen, ...]:
+        """What each picture shows of these labels, in one of the colours if there are any. Blocking: 20 to 30 ms each.
 
         With `enough`, it stops so many pictures after the first in which something is confirmed.
         """
         found: list[list[Detection]] = []
+        fits: list[dict[Detection, float]] = []
         for frame in frames:
-            found.append(_distinct(self.detect(frame.picture), labels))
+            there = _distinct(self.detect(frame.picture), labels)
+            fit = {one: agreement(shares(frame.picture, one.box), colours) for one in there} if colours else {}
+            fits.append(fit)
+            found.append([one for one in there if fit.get(one, 1.0) >= AGREES])
             if enough and any(_confirmed(found, index) for index in range(len(found) - enough)):
                 break
-        return tuple(
-            Seen(
-                frame=frame,
-                confirmed=_confirmed(found, index),
-                best_candidate=max(map(probability, found[index]), default=0.0),
-            )
-            for index, frame in enumerate(frames[: len(found)])
-        )
+        return tuple(_seen(frame, found, index, fits[index]) for index, frame in enumerate(frames[: len(found)]))
 
     def redacted(self, piece: Evidence) -> bytes:
         """The picture of the evidence with every person unrecognisable; empty bytes when that cannot be done."""
@@ -78,6 +85,18 @@ class Look:
         """The detector's candidates, one picture at a time. Blocking."""
         with self._lock:
             return self._detector.detect(picture)
+
+
+def _seen(frame: Frame, found: Sequence[Sequence[Detection]], index: int, fits: Mapping[Detection, float]) -> Seen:
+    confirmed = _confirmed(found, index)
+    likely = {one: probability(one) for one in (*found[index], *fits)}
+    return Seen(
+        frame=frame,
+        confirmed=confirmed,
+        best_candidate=max((p * fits.get(one, 1.0) for one, p in likely.items()), default=0.0),
+        candidates=tuple(one for one in found[index] if likely[one] >= _WORTH_COUNTING),
+        colour=min((fits.get(one, 1.0) for one in confirmed), default=1.0),
+    )
 
 
 def _distinct(detections: Sequence[Detection], labels: Sequence[str]) -> list[Detection]:

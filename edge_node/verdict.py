@@ -13,18 +13,15 @@ from dataclasses import replace
 
 from edge_node.closer import Looked
 from edge_node.look import Seen, probability
-from foveate.facts import clock
-from foveate.messages import Answer, AnswerRequest, Evidence, Outcome, Representation, Sighting, Task
-from foveate.vision import likelihood
+from edge_node.tally import SURE, Tally, at_moment, empty, most
+from foveate.facts import cannot_tell, clock, moment_of, named
+from foveate.messages import Answer, AnswerRequest, Evidence, Outcome, Pick, Representation, Sighting, Task
 from foveate.vision.draw import small_jpeg
-
-SURE = 0.95
-"""Ceiling of what pictures alone can prove: one detector, seconds of one camera."""
 
 _CONTRADICTED = "the pictures do not bear out what was remembered"
 _DIFFERS = 0.8  # what is left of the confidence in a count when memory counted otherwise
+_OTHERS = 0.6  # how much of a doubt is settled when none of the candidates that were looked at has the colour
 _STARTS_S = 0.1  # the first picture of a source
-_RECENT = 5  # pictures that speak for now
 
 
 def settle(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> Answer:
@@ -35,7 +32,7 @@ def settle(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> 
         case Task.COUNT:
             answer = _count(request, memory, looked)
         case _:
-            answer = _find(request, memory, looked[0])
+            answer = _find(request, memory, looked)
     return replace(
         answer,
         question_id=request.question.question_id,
@@ -69,15 +66,20 @@ def _presence(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) 
     subject = _subject(request)
     hits = [(one, _clearest(one.seen)) for one in looked if any(seen.confirmed for seen in one.seen)]
     if hits:
-        sure = 1.0 - math.prod(1.0 - _there(seen) for _, seen in hits)
+        sure = 1.0 - math.prod(1.0 - _there(seen) * seen.colour for _, seen in hits)
         evidence = tuple(_evidence(one, seen, request.placement.representation) for one, seen in hits)
         where = " and ".join(f"{one.window.device_id} at {clock(seen.frame.time)}" for one, seen in hits)
         text = f"Yes: the pictures of {where} show {subject}."
         if memory.value is False:
             text += " Memory held no such event."
-        known = memory.confidence if memory.value is True else 0.0
+        # What memory is sure of is a thing, of whatever colour.
+        known = memory.confidence if memory.value is True and not request.understanding.colours else 0.0
         return _said(text, True, max(min(SURE, sure), known), evidence, memory.reason)
-    gone = math.prod(_empty(one) for one in looked)
+    gone = math.prod(empty(one) for one in looked)
+    if memory.value is True and request.understanding.colours:
+        text = f"No: of the {len(looked)} that were looked at none is {subject}."
+        sure = 0.5 + (gone - 0.5) * _OTHERS
+        return _said(text, False, sure, _illustrated(request, memory, looked), "others were not looked at")
     if memory.value is True:
         present = _together(memory.confidence, 1.0 - gone)
         value = present >= 0.5
@@ -93,54 +95,96 @@ def _presence(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) 
 
 
 def _count(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> Answer:
-    now, best = request.understanding.now, []
-    for one in looked:
-        number = _held(one.seen[-_RECENT:], now=now) if now else _held(one.seen, now=now)
-        among = [seen for seen in (one.seen[-_RECENT:] if now else one.seen) if len(seen.confirmed) == number]
-        best.append((one, number, _clearest(among or one.seen)))
-    total = sum(number for _, number, _ in best)
+    now, colours = request.understanding.now, request.understanding.colours
+    known = memory.value if memory.outcome is Outcome.ANSWERED and isinstance(memory.value, int) else None
+    # What memory counted is of any colour.
+    remembered = None if colours or known is None else int(known)
+    tallies = _tallies(request, memory, looked, remembered)
+    total = sum(one.number for one in tallies)
     scope = max(1, request.devices_in_scope, len(request.device_ids))
-    cameras = len({one.window.device_id for one in looked})
-    sure = math.prod(_exactly(one, number, seen) for one, number, seen in best)
-    sure *= cameras / scope if now else 1.0
-    text = f"{total} {'now' if now else 'at once at most'} ({_subject(request)}), counted in the pictures of "
-    text += ", ".join(f"{one.window.device_id} at {clock(seen.frame.time)}" for one, _, seen in best) + "."
-    if cameras > 1:
-        text += " Views of cameras may overlap."
-    remembered = memory.value if memory.outcome is Outcome.ANSWERED and memory.value is not None else None
+    cameras = len({one.looked.window.device_id for one in tallies})
+    moment = moment_of(request.understanding)
+    sure = math.prod(one.sure for one in tallies) * (cameras / scope if now or moment is not None else 1.0)
+    sure *= _DIFFERS if colours and not now and moment is None else 1.0
+    text = _counted(request, tallies)
     if remembered is not None and remembered != total:
         text += f" Memory counted {remembered}."
-        sure *= _DIFFERS
+        # At a moment what memory counted has been weighed already.
+        sure *= _DIFFERS if moment is None else 1.0
     elif remembered is not None:
         sure = max(sure, memory.confidence)
-    evidence = tuple(_evidence(one, seen, request.placement.representation) for one, _, seen in best)
+    evidence = tuple(_evidence(one.looked, one.seen, request.placement.representation) for one in tallies)
+    if sum(len(piece.sightings) for piece in evidence) < total:
+        evidence += memory.evidence
     return _said(text, total, min(SURE, sure), evidence, memory.reason)
 
 
-def _find(request: AnswerRequest, memory: Answer, looked: Looked) -> Answer:
+def _tallies(request: AnswerRequest, memory: Answer, looked: Sequence[Looked], remembered: int | None) -> list[Tally]:
+    moment = moment_of(request.understanding)
+    if moment is None:
+        return [most(one, now=request.understanding.now) for one in looked]
+    # Of several cameras memory gives the sum only.
+    known = None if remembered is None or len(looked) > 1 else (remembered, memory.confidence)
+    return [at_moment(one, moment + one.window.shift, known) for one in looked]
+
+
+def _counted(request: AnswerRequest, tallies: Sequence[Tally]) -> str:
+    wanted, total = request.understanding, sum(one.number for one in tallies)
+    how = "now" if wanted.now else "" if moment_of(wanted) is not None else "at once at most"
+    text = " ".join(filter(None, (str(total), how, f"({_subject(request)}), counted in the pictures of ")))
+    text += ", ".join(f"{one.looked.window.device_id} at {clock(one.seen.frame.time)}" for one in tallies) + "."
+    if len({one.looked.window.device_id for one in tallies}) > 1:
+        text += " Views of cameras may overlap."
+    return text
+
+
+def _find(request: AnswerRequest, memory: Answer, every: Sequence[Looked]) -> Answer:
     subject, remembered = _subject(request), memory.value if isinstance(memory.value, float) else None
-    if looked.first is None:
-        if remembered is None:
-            reason = f"{memory.reason}; the pictures of {_spans([looked])} do not show it either"
-            return replace(memory, reason=reason.lstrip("; "))
-        kept = _together(memory.confidence, 1.0 - _empty(looked))
-        text = f"{memory.text} The pictures around that moment do not show it clearly."
-        return _said(text, remembered, kept, _illustrated(request, memory, [looked]), _CONTRADICTED)
-    found = looked.first
+    colours, pick = request.understanding.colours, request.understanding.pick
+    hits = [(one, one.first) for one in every if one.first is not None]
+    if not hits:
+        if colours and remembered is not None:
+            return cannot_tell(request, f"of the {len(every)} that were looked at none is {subject}")
+        return _not_found(request, memory, every[0], remembered)
+    looked, found = _picked(pick, hits)
     time, offset = found.frame.time, looked.media_offset(found.frame.time)
     place = "" if offset is None else f", {offset:.1f} s into its source"
-    pick = request.understanding.pick.value.replace("any", "clearly")
-    text = f"{subject.capitalize()} {pick} seen by {looked.window.device_id} at {clock(time)}{place}."
-    confidence = max(min(SURE, _there(_clearest(looked.seen))), memory.confidence if remembered is not None else 0.0)
-    reason = memory.reason
-    if found is looked.seen[0]:
+    how = pick.value.replace("any", "clearly")
+    text = f"{subject[:1].upper() + subject[1:]} {how} seen by {looked.window.device_id} at {clock(time)}{place}."
+    surest = _clearest(looked.seen)
+    known = memory.confidence if remembered is not None and not colours else 0.0
+    confidence = max(min(SURE, _there(surest) * surest.colour), known)
+    if pick is Pick.LAST and found.frame.time >= looked.seen[-1].frame.time:
+        text += " It is in view up to the last picture that was looked at."
+        confidence *= _DIFFERS
+    elif pick is not Pick.LAST and found is looked.seen[0]:
         text += " It is in view from the first picture that was looked at."
         # Before the beginning of the source there is nothing; otherwise it may have come earlier.
         confidence *= 1.0 if offset is not None and offset < _STARTS_S else _DIFFERS
     if remembered is None:
         confidence *= _share(request, [looked])
     evidence = (_evidence(looked, found, request.placement.representation),)
-    return _said(text, time, confidence, evidence, reason)
+    return _said(text, time, confidence, evidence, memory.reason)
+
+
+def _picked(pick: Pick, hits: Sequence[tuple[Looked, Seen]]) -> tuple[Looked, Seen]:
+    """The clip and picture of the moment that is asked for."""
+    match pick:
+        case Pick.FIRST:
+            return min(hits, key=lambda hit: hit[1].frame.time)
+        case Pick.LAST:
+            return max(hits, key=lambda hit: hit[1].frame.time)
+        case Pick.ANY:
+            return max(hits, key=lambda hit: _there(hit[1]) * hit[1].colour)
+
+
+def _not_found(request: AnswerRequest, memory: Answer, looked: Looked, remembered: float | None) -> Answer:
+    if remembered is None:
+        reason = f"{memory.reason}; the pictures of {_spans([looked])} do not show it either"
+        return replace(memory, reason=reason.lstrip("; "))
+    kept = _together(memory.confidence, 1.0 - empty(looked))
+    text = f"{memory.text} The pictures around that moment do not show it clearly."
+    return _said(text, remembered, kept, _illustrated(request, memory, [looked]), _CONTRADICTED)
 
 
 def _said(
@@ -167,7 +211,7 @@ def _evidence(
 
 
 def _subject(request: AnswerRequest) -> str:
-    return request.understanding.subject or request.understanding.labels[0]
+    return named(request.understanding)
 
 
 def _spans(looked: Sequence[Looked]) -> str:
@@ -183,26 +227,6 @@ def _there(seen: Seen) -> float:
 
 def _clearest(seen: Sequence[Seen]) -> Seen:
     return max(seen, key=_there)
-
-
-def _empty(looked: Looked) -> float:
-    """How sure it is that the pictures show nothing: as sure as the best candidate that was not enough is poor."""
-    return min(SURE, 1.0 - max(seen.best_candidate for seen in looked.seen))
-
-
-def _held(seen: Sequence[Seen], *, now: bool) -> int:
-    """How many are there: now, in most of the pictures; else the most that two pictures show."""
-    counts = sorted((len(one.confirmed) for one in seen), reverse=True)
-    return counts[len(counts) // 2] if now else counts[min(1, len(counts) - 1)]
-
-
-def _exactly(looked: Looked, number: int, seen: Seen) -> float:
-    if number == 0:
-        return _empty(looked)
-    scores = sorted((d.score for d in seen.confirmed), reverse=True)
-    platt = likelihood.calibration(sorted({d.label for d in seen.confirmed}))
-    distribution = likelihood.count(scores, platt).distribution
-    return distribution[min(number, len(distribution) - 1)]
 
 
 def _together(one: float, other: float) -> float:

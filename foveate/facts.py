@@ -278,11 +278,12 @@ def _find(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answer
     wanted = request.understanding
     match wanted.pick:
         case Pick.FIRST:
-            found, which = min(spans, key=lambda span: span.start), "first"
+            ranked, which = sorted(spans, key=lambda span: span.start), "first"
         case Pick.LAST:
-            found, which = max(spans, key=lambda span: span.end), "last"
+            ranked, which = sorted(spans, key=lambda span: -span.end), "last"
         case Pick.ANY:
-            found, which = max(spans, key=lambda span: span.score), "most clearly"
+            ranked, which = sorted(spans, key=lambda span: -span.score), "most clearly"
+    found = ranked[0]
     moment = min(wanted.end, found.end) if wanted.pick is Pick.LAST else max(wanted.start, found.start)
     # A device out of sight may have seen it earlier or later still, but cannot undo that it was seen at all.
     share = 1.0 if wanted.pick is Pick.ANY else coverage(request, heard)
@@ -291,8 +292,9 @@ def _find(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answer
         text=f"{_sentence(named(wanted))} {which} seen by {found.event.device_id} at {moment_in(found.event, moment)}.",
         value=moment,
         confidence=likelihood.presence([found.score], _platt(request)) * share,
-        spans=[found],
-        moment=moment,
+        # Which one has the colour is for pictures to tell, so that several are cited.
+        spans=ranked[:_BEST] if wanted.colours else [found],
+        moment=None if wanted.colours else moment,
         reason=_gaps(request, heard) if share < 1.0 else "",
     )
 
