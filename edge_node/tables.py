@@ -23,7 +23,10 @@ class EgressItem(SQLModel, table=True):
 
     __tablename__ = "egress_item"
     # What waits is asked for every second, while what was withheld stays for the record.
-    __table_args__ = (Index("egress_item_waits", "item_id", postgresql_where=text("payload IS NOT NULL")),)
+    __table_args__ = (
+        Index("egress_item_waits", "item_id", postgresql_where=text("payload IS NOT NULL")),
+        Index("egress_item_by_time", "time"),
+    )
 
     item_id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger)
     event_id: str

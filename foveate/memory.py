@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from psycopg import errors as postgres
-from sqlalchemy import Executable, Table, delete, func, literal, select, update
+from sqlalchemy import Executable, Table, delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -207,6 +207,19 @@ class Memory:
         where = overlapping(device_ids=device_ids, start=start, end=end)
         async with self.transaction() as connection:
             return await alike.median(connection, EVENTS, embedding, where=where)
+
+    async def about(self, table: str) -> int:
+        """How many rows a table has, as the database last estimated."""
+        query = text("select greatest(reltuples, 0)::bigint from pg_class where oid = to_regclass(:name)")
+        async with self.transaction() as connection:
+            return int(await connection.scalar(query, {"name": table}) or 0)
+
+    async def vacuum(self, table: str) -> None:
+        """Makes the room of a table's removed rows usable for new ones, while others read and write."""
+        with translated():
+            async with self.engine.connect() as opened:
+                connection = await opened.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.exec_driver_sql(f'vacuum "{table}"')
 
     async def devices(self, *, start: float | None = None, end: float | None = None) -> frozenset[str]:
         """The devices of which at least one event is remembered in the span."""

@@ -237,10 +237,10 @@ async def make_tables(connection: AsyncConnection, tables: Sequence[Table]) -> N
         await connection.execute(
             text(f"alter table remembered_event add column if not exists priority smallint not null default {normal}")
         )
-        for index in EVENTS.indexes:
-            await connection.run_sync(index.create, checkfirst=True)
     every = [EVENTS, TRACKS, *tables]
     await connection.run_sync(lambda sync: SQLModel.metadata.create_all(sync, tables=every))
+    for index in (index for table in every for index in table.indexes):
+        await connection.run_sync(index.create, checkfirst=True)
     await connection.run_sync(lambda sync: add_missing(sync, every))
     if old:
         await _fill(connection)
