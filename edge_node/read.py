@@ -44,6 +44,8 @@ _HEIGHT = 48
 _WIDEST = 1600  # pixels of a line at 48 height; a longer one is squeezed, which bounds the time of one line
 _MEAN = np.array([0.406, 0.456, 0.485], np.float32)  # BGR, of the detector
 _STD = np.array([0.225, 0.224, 0.229], np.float32)
+# Each byte's normalised value, by channel: a look-up costs a fraction of the arithmetic.
+_NORMALISED = np.ascontiguousarray(((np.arange(256, dtype=np.float32)[:, None] / 255.0 - _MEAN) / _STD).T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +160,11 @@ def _shown(picture: Picture) -> NDArray[np.float32]:
     """1 x 3 x H x W, normalised BGR, both sides multiples of 32."""
     scale = _SIDE / max(picture.shape[:2])
     width, height = (max(32, round(side * scale / 32) * 32) for side in (picture.shape[1], picture.shape[0]))
-    sized = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR), np.float32)
-    normal = (sized[..., ::-1] / 255.0 - _MEAN) / _STD
-    return np.ascontiguousarray(normal.transpose(2, 0, 1)[None], np.float32)
+    sized = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
+    batch = np.empty((1, 3, height, width), np.float32)
+    for channel in range(3):
+        batch[0, channel] = _NORMALISED[channel][sized[..., 2 - channel]]
+    return batch
 
 
 def _strip(crop: Picture) -> NDArray[np.float32]:
