@@ -288,6 +288,8 @@ async def test_a_refusing_edge_is_respected(rig: Rig) -> None:
         ("   ", {}, InvalidInput),
         ("x" * 10_000, {}, InvalidInput),
         ("¿hay una persona?", {}, InvalidInput),
+        ("is there a dog?", {"constraints": m.Constraints(answer_schema="{")}, InvalidInput),
+        ("x" * 5_000_000, {}, InvalidInput),
         ("is there a dog?", {"scope": m.Scope(device_ids=("cam-9",))}, NotFound),
         ("is there a dog?", {"scope": m.Scope(site_ids=("west",))}, NotFound),
     ],
@@ -296,6 +298,39 @@ async def test_bad_input_gets_its_status(rig: Rig, text: str, given: dict[str, A
     with pytest.raises(error) as raised:
         await rig.ask(text, **given)
     assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        question_pb.AskRequest(question=question_pb2.Question(text="x" * 5_000_000)).SerializeToString(),
+        question_pb.AskRequest(question=question_pb2.Question(text="x" * 10_000)).SerializeToString(),
+        b"\x0a\x06\x12\x04\xff\xfe\xff\xff",  # a text that is no UTF-8
+        b"\xff" * 10,
+    ],
+    ids=["5 MB", "10 kB", "no UTF-8", "no message"],
+)
+async def test_what_others_send_is_one_sentence_and_does_no_harm(rig: Rig, request_bytes: bytes) -> None:
+    async with rpc.channel(rig.router) as channel:
+        call = channel.unary_stream("/foveate.v1.QuestionService/Ask")(request_bytes, timeout=10)
+        with pytest.raises(InvalidInput) as raised, rpc.translated():
+            _ = [response async for response in call]
+    assert len(raised.value.message) < 300
+    assert (await rig.ask("is there a dog on cam-1 now?"))[-1].answer.outcome is m.Outcome.ANSWERED
+
+
+async def test_a_document_and_what_was_read_come_through(rig: Rig) -> None:
+    quote = m.Evidence("cam-1", time.time(), time.time(), quote="exit <b>")
+    rig.edge.say = saying(0.9, value="exit", document='{"text": "exit"}', evidence=(quote,), tokens=m.Tokens(412, 9))
+    schema = '{"type": "object"}'
+    happened = await rig.ask('what does the sign say, "exit"?', constraints=m.Constraints(answer_schema=schema))
+    asked, answer = rig.edge.asked[0], happened[-1].answer
+    assert (asked.understanding.task, asked.understanding.words) == (m.Task.EXTRACT, ("exit",))
+    assert asked.question.constraints.answer_schema == schema
+    assert (answer.value, answer.document, answer.tokens) == ("exit", '{"text": "exit"}', m.Tokens(412, 9))
+    assert answer.evidence[0].quote == "exit <b>"
+    found = await asking.recorded(rig.router, happened[-1].question.question_id)
+    assert found.answer == answer
 
 
 async def test_deadlines_are_kept(rig: Rig) -> None:
