@@ -179,6 +179,7 @@ async def test_it_stays_bounded_while_events_keep_coming_and_holds_nobody_up(sit
                 files.append(int(await connection.scalar(text("select pg_database_size(current_database())")) or 0))
     stop.set()
     await removing
+    await retention.once()
     assert wrote > 6 * most
     assert sum((await site.scene.size()).values()) <= most
     assert max(sizes) < 2 * most
