@@ -8,7 +8,7 @@ What is quoted is data: nothing else is read out of it. It knows no cameras; `un
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from router.vocabulary import noun_at, word_set
@@ -22,6 +22,12 @@ _APART = re.compile(r"\b(?:outside(?: of)?|near|beside|behind|not (?:in|inside|w
 _LEAD = re.compile(rf"(?:\b{_PREPOSITION}\s+)?(?:\bthe\s+)?$", re.IGNORECASE)
 _FOLLOWS = re.compile(rf"^\s*{_ZONE}\b", re.IGNORECASE)
 _PRECEDES = re.compile(rf"\b{_ZONE}\s+(?:(?:called|named)\s+)?$", re.IGNORECASE)
+_WITHIN = re.compile(r"\b(?:in|inside|within|enter(?:s|ed|ing)?)\s+(?:the\s+)?$", re.IGNORECASE)
+_LITERAL = re.compile(
+    r"\b(?:say|says|said|saying|read|reads|written|words?|signs?|plates?|labels?|text|letters|phrase|hear|heard|spoken"
+    r"|shout\w*|prints?|printed|called|named)\b",
+    re.IGNORECASE,
+)
 _ZONE_WORDS = word_set("zone zones area areas")
 _LONGEST = 3
 """Words of a zone's name at most."""
@@ -67,26 +73,31 @@ class _Found:
         return f"{_LEAD.sub('', before)} {after}"
 
 
-def quoted(text: str) -> Quoted:
-    """Takes quotes and zones out of the text; a text that is one quote as a whole is the question itself."""
+def quoted(text: str, *, names: Collection[str] = ()) -> Quoted:
+    """Takes quotes and zones out of the text; a text that is one quote as a whole is the question itself.
+
+    The `names` of cameras and sites (lower case), and of things where nothing is read or heard, just lose their marks.
+    """
     plain = " ".join(text.translate(_MARKS).split())
     whole = _QUOTE.fullmatch(plain)
     if whole is not None:
         plain = whole[1] or whole[2]
     found = _Found()
     while (match := _QUOTE.search(plain)) is not None:
-        plain = _without_quote(plain, match, found)
+        plain = _without_quote(plain, match, found, names)
     rest = _without_zones(plain, found)
     return Quoted(_distinct(found.zones), _distinct(found.words), rest, plain, _distinct(found.unseen))
 
 
-def _without_quote(text: str, match: re.Match[str], found: _Found) -> str:
+def _without_quote(text: str, match: re.Match[str], found: _Found, names: Collection[str]) -> str:
     before, inside, after = text[: match.start()], (match[1] or match[2]).strip(), text[match.end() :]
+    if inside.lower() in names or (_is_noun(inside) and not _LITERAL.search(f"{before} {after}")):
+        return f"{before} {inside} {after}"
     follows, precedes = _FOLLOWS.search(after), _PRECEDES.search(before)
     if precedes:
         return found.zone(before[: precedes.start()], inside, after)
-    if follows:
-        return found.zone(before, inside, after[follows.end() :])
+    if follows or _WITHIN.search(before):
+        return found.zone(before, inside, after[follows.end() if follows else 0 :])
     found.words.append(inside)
     return f"{before} , {after}"
 
@@ -117,6 +128,12 @@ def _span(words: Sequence[str], index: int) -> tuple[int, int] | None:
     if after < len(words) and _names(words[after]) and (words[index] == "zone" or words[after][0].isdigit()):
         return index, after
     return None
+
+
+def _is_noun(text: str) -> bool:
+    words = text.lower().split()
+    noun = noun_at(words, 0)
+    return noun is not None and noun.length == len(words)
 
 
 def _names(word: str) -> bool:

@@ -133,7 +133,7 @@ def understand(question: Question, view: FleetView) -> Reading:
 
 
 def _taken_apart(question: Question, view: FleetView) -> _Text:
-    named = quoted(question.text)
+    named = quoted(question.text, names=_names(view))
     plain = normalised(named.rest)
     cameras = mentions(plain, view)
     window = _window(question.scope, question.ask_time)
@@ -148,6 +148,12 @@ def _taken_apart(question: Question, view: FleetView) -> _Text:
     words = tuple(dict.fromkeys((*named.words, *looked_for.words)))
     when = replace(when, rest=looked_for.rest)
     return _Text(plain, named.zones, words, named.unseen, cameras.device_ids, when, window)
+
+
+def _names(view: FleetView) -> frozenset[str]:
+    """What a question may call a camera by, lower case."""
+    named = (name for d in view.devices for name in (d.device_id, d.site_id, d.region, *d.labels))
+    return frozenset(name.lower() for name in named)
 
 
 def _times_out(text: str, ask_time: float) -> Timespan:
