@@ -73,7 +73,7 @@ class PpOcr:
 
     def __init__(self, detector: ModelFile, recogniser: ModelFile) -> None:
         self.detector, self.recogniser = detector, recogniser
-        self._find, self._spell = open_session(detector), open_session(recogniser)
+        self._find, self._spell = (open_session(file, one_shape=False) for file in (detector, recogniser))
         self._find_input = self._find.get_inputs()[0].name
         self._spell_input = self._spell.get_inputs()[0].name
         letters = self._spell.get_modelmeta().custom_metadata_map.get("character", "")
