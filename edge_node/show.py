@@ -96,8 +96,9 @@ def _name(request: AnswerRequest) -> tuple[str, Placement]:
 def sheet(task: Task, looked: Sequence[Looked], allowance: Allowance) -> Sheet:
     """What to show of these looks within the allowance, in order of time; blocking."""
     moments = [(one, seen) for one in looked for seen in one.seen]
-    # In a count nothing may be shown twice.
-    candidates = [_candidate(one, seen, boxes=task is not Task.COUNT) for one, seen in moments]
+    # In a count nothing may be shown twice; what happened in all is not what one detector knows best.
+    boxes, scored = task is not Task.COUNT, task not in (Task.DESCRIBE, Task.SUMMARISE)
+    candidates = [_candidate(one, seen, boxes=boxes, scored=scored) for one, seen in moments]
     plan = plan_images(candidates, budget=allowance.budget, rule=allowance.rule, resolution=allowance.resolution)
     return Sheet(
         shown=tuple(_shown(planned, *moments[planned.index]) for planned in plan.pictures),
@@ -106,7 +107,7 @@ def sheet(task: Task, looked: Sequence[Looked], allowance: Allowance) -> Sheet:
     )
 
 
-def _candidate(looked: Looked, seen: Seen, *, boxes: bool) -> Candidate:
+def _candidate(looked: Looked, seen: Seen, *, boxes: bool, scored: bool) -> Candidate:
     height, width = seen.frame.picture.shape[:2]
     best = sorted(seen.confirmed, key=lambda detection: -detection.score)[:_MOST_BOXES]
     return Candidate(
@@ -114,7 +115,7 @@ def _candidate(looked: Looked, seen: Seen, *, boxes: bool) -> Candidate:
         time=seen.frame.time,
         width=width,
         height=height,
-        score=seen.best_candidate,
+        score=seen.best_candidate if scored else 0.0,
         boxes=tuple(detection.box for detection in best) if boxes else (),
     )
 

@@ -18,9 +18,11 @@ from edge_node import agree, schema
 from edge_node.answer import Answerer
 from edge_node.closer import Looked
 from edge_node.gate import Decision, Gate, total
+from edge_node.recollect import Recollect, Remembers
 from edge_node.show import Allowance, LookOnce, Sheet, sheet
 from edge_node.typed import Form, form_by, form_of
-from edge_node.vlm.seam import Prompt
+from edge_node.vlm.configure import Config
+from edge_node.vlm.seam import Prompt, Vlm
 from foveate.errors import FoveateError, InvalidInput, NotFound
 from foveate.facts import between, cannot_tell, clock
 from foveate.messages import Answer, AnswerRequest, ClipHeader, Outcome, Place, Representation, Task, Tier
@@ -43,7 +45,6 @@ TASKS = (
 _REPLY_S = 0.3  # kept back for weighing, guarding and the way
 _LEAST_S = 1.0  # of what is left, for asking a model to be worth it
 _FIRST = 0.5  # share of the time that the embedded answer may take
-_MOST_QUOTES, _LONGEST_QUOTE = 24, 500
 _PARTS = "\nA picture with the camera and time of the one before it is an enlarged part of that one."
 
 
@@ -76,9 +77,19 @@ class Model:
 class VlmAnswerer:
     """An `Answerer` around another one; what concerns no model goes straight through."""
 
-    def __init__(self, *, inner: Answerer, model: Model, looks: LookOnce, releases: Releases, here: Place) -> None:
+    def __init__(
+        self,
+        *,
+        inner: Answerer,
+        model: Model,
+        looks: LookOnce,
+        recollect: Recollect,
+        releases: Releases,
+        here: Place,
+    ) -> None:
         """`looks` is the one that `inner` looks through, so that no clip is fetched twice."""
         self._inner = inner
+        self._recollect = recollect
         self._model = model
         self._looks = looks
         self._releases = releases
@@ -122,7 +133,7 @@ class VlmAnswerer:
         """What the model says, typed, with the pictures that it was shown as evidence."""
         began = time.monotonic()
         pictures, missing = await self._pictures(request, embedded)
-        heard = self._quotes(request, embedded)
+        heard = await self._quotes(request, embedded)
         if not pictures.shown and not heard:
             raise NotFound(agree.joined(*missing) or "There is nothing to show to the model; ask about another time.")
         task = request.understanding.task
@@ -148,6 +159,7 @@ class VlmAnswerer:
         if not self._model.sees:
             return Sheet((), (), enlarged=False), [f"the model {self._model.gate.tag} takes no pictures"]
         looked, missing = await self._looks.look(request, embedded)
+        looked = [*looked, *await self._recollect.looks(request)]
         missing = [*missing, *(f"{o.window.device_id} recorded no picture then" for o in looked if not o.seen)]
         allowed: list[Looked] = []
         for one in looked:
@@ -170,17 +182,39 @@ class VlmAnswerer:
             return error.message
         return ""
 
-    def _quotes(self, request: AnswerRequest, embedded: Answer) -> tuple[str, ...]:
-        """What was recognised, as far as it may go to where the model stands, cut to size, each once."""
-        pieces = [piece for piece in (*embedded.evidence, *request.carried) if piece.quote.strip()]
-        quotes: dict[str, None] = {}
-        for piece in pieces:
-            try:
-                self._releases.check_clip(piece.device_id, Representation.FACTS, self._model.place)
-            except FoveateError:
-                continue
-            quotes[f"{piece.device_id} at {clock(piece.start)}: {piece.quote[:_LONGEST_QUOTE]}"] = None
-        return tuple(quotes)[:_MOST_QUOTES]
+    async def _quotes(self, request: AnswerRequest, embedded: Answer) -> tuple[str, ...]:
+        """What was read and said, as far as it may go to where the model stands."""
+        quotes = await self._recollect.quotes(request, embedded)
+        return tuple(str(quote) for quote in quotes if self._may_be_told(quote.device_id))
+
+    def _may_be_told(self, device_id: str) -> bool:
+        try:
+            self._releases.check_clip(device_id, Representation.FACTS, self._model.place)
+        except FoveateError:
+            return False
+        return True
+
+
+def with_model(
+    inner: Answerer,
+    vlm: Vlm,
+    config: Config,
+    *,
+    looks: LookOnce,
+    scene: Remembers | None,
+    releases: Releases,
+    here: Place,
+) -> VlmAnswerer:
+    """`inner` with the configured model around it; one in this process stands at the site itself."""
+    model = Model(
+        gate=Gate(vlm, thresholds=config.thresholds, most_thinking=config.most_thinking),
+        sees=vlm.sees,
+        place=config.server.place if config.server else here,
+        allowance=config.allowance,
+        prices=config.prices,
+    )
+    recollect = Recollect(scene)
+    return VlmAnswerer(inner=inner, model=model, looks=looks, recollect=recollect, releases=releases, here=here)
 
 
 def _concerned(request: AnswerRequest) -> bool:
