@@ -13,7 +13,7 @@ from foveate.messages import Task
 _WRITING = r"(?:sign|label|screen|board|plate|text|note|page|paper|poster|banner|badge|display|document|letter)"
 _SOUND = (
     r"said|say|says|saying|hear|heard|sounds?|spoke|spoken|speaking|listen|transcri\w+|noises?|gunshots?|shout\w*"
-    r"|scream\w*|yell(?:s|ed|ing)?|whisper\w*|talk(?:s|ed|ing)? about"
+    r"|scream\w*|yell(?:s|ed|ing)?|whisper\w*|speech|voices?|talk(?:s|ed|ing)? about"
 )
 _UPPER = r"(?:most|maximum|max|largest|highest|greatest|peak|biggest)"
 _LOWER = r"(?:least|fewest|minimum|min|smallest|lowest)"
@@ -36,7 +36,7 @@ _TASKS: tuple[tuple[Task, re.Pattern[str]], ...] = (
     (
         Task.READ,
         re.compile(
-            r"\bread\b|\bwritten\b|\btext on\b|\b(?:licen[cs]e|number) plate|\bplate number"
+            r"\bread\b|\bwritten\b|\btext on\b|\bany (?:text|writing)\b|\b(?:licen[cs]e|number) plate|\bplate number"
             rf"|\b{_WRITING}s? (?:that |which )?(?:say|says|said|saying|reads?|reading)\b"
         ),
     ),

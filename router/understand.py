@@ -32,7 +32,7 @@ _EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0  # the years 2000 to 2100, w
 
 _PAST = re.compile(
     r"\b(?:was|were|did|had|been|ever|seen|saw|passed|appeared|came|arrived|entered|visited|walked|crossed|drove|went"
-    r"|happened|showed|moved|spotted|detected|recorded)\b|^(?:has|have)\b"
+    r"|happened|showed|moved|spotted|detected|recorded|stood|stayed|waited|sat|ran|rode|fell|said|heard)\b|^(?:has|have)\b"
 )
 _IN_VIEW = re.compile(r"\bin (?:view|sight|the (?:frame|picture|image|scene)|frame)\b")
 _FIRST = re.compile(r"\b(?:first|earliest|begin|began|initially|start(?:ed)?)\b")
@@ -47,6 +47,8 @@ _NEGATED = re.compile(
 )
 # An empty shop is one without people.
 _EMPTY = re.compile(r"\b(?:is|are|was|were) (?:\w+ ){0,3}empty\b")
+_STANDS = re.compile(r"stands?|stood|standing")
+_EVERY = re.compile(r"\b(?:all|every|each|both)\b(?! (?:day|week|of (?:today|yesterday)))")
 # So is a zone that nobody entered.
 _ENTERED = re.compile(r"\b(?:entered|left|crossed|visited|occupied|in use)\b")
 _FINDS = re.compile(r"\b(?:find|locate|search|look for|when|list)\b")
@@ -172,7 +174,7 @@ def _window(scope: Scope, ask_time: float) -> Span | None:
 
 def _subject(text: _Text, task: Task) -> Subject:
     subject = subject_of(words_of(text.rest), count=task not in (Task.PRESENCE, Task.FIND))
-    entered = text.zones and not subject.phrase and _ENTERED.search(text.rest)
+    entered = text.zones and _ENTERED.search(text.rest) and not _ENTERED.sub("", subject.phrase).strip()
     if not subject.labels and (entered or _EMPTY.search(text.rest)):
         places = (subject.phrase,) if subject.phrase else ()
         subject = replace(subject, phrase="person", labels=("person",), places=places)
@@ -188,6 +190,10 @@ def _unseen(text: _Text, subject: Subject, task: Task) -> tuple[str, ...]:
     if task not in _SEEN_BY_DETECTOR:
         return ()
     unseen = subject.unseen if subject.labels else ()
+    if text.zones:  # who is in a zone stands there, as far as anybody says so
+        unseen = tuple(words for words in unseen if not _STANDS.fullmatch(words))
+    if subject.colours and (every := _EVERY.search(text.rest)):
+        unseen = (*unseen, every[0])
     extreme = extreme_of(text.rest, task)
     if task is Task.COUNT:
         unseen = tuple(filter(None, (without_peak(words) for words in unseen if words not in extreme.split())))
