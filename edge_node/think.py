@@ -21,8 +21,8 @@ from edge_node.gate import Decision, Gate, total
 from edge_node.recollect import Recollect, Remembers
 from edge_node.show import Allowance, LookOnce, Sheet, sheet
 from edge_node.typed import Form, form_by, form_of
-from edge_node.vlm.configure import Config
-from edge_node.vlm.seam import Prompt, Vlm
+from edge_node.vlm.configure import Opened
+from edge_node.vlm.seam import Prompt
 from foveate.errors import FoveateError, InvalidInput, NotFound
 from foveate.facts import between, cannot_tell, clock
 from foveate.messages import Answer, AnswerRequest, ClipHeader, Outcome, Place, Representation, Task, Tier
@@ -197,8 +197,7 @@ class VlmAnswerer:
 
 def with_model(
     inner: Answerer,
-    vlm: Vlm,
-    config: Config,
+    opened: Opened,
     *,
     looks: LookOnce,
     scene: Remembers | None,
@@ -206,9 +205,10 @@ def with_model(
     here: Place,
 ) -> VlmAnswerer:
     """`inner` with the configured model around it; one in this process stands at the site itself."""
+    config = opened.config
     model = Model(
-        gate=Gate(vlm, thresholds=config.thresholds, most_thinking=config.most_thinking),
-        sees=vlm.sees,
+        gate=Gate(opened.vlm, thresholds=config.thresholds, most_thinking=config.most_thinking),
+        sees=opened.vlm.sees,
         place=config.server.place if config.server else here,
         allowance=config.allowance,
         prices=config.prices,

@@ -99,6 +99,14 @@ class Config:
 EMBEDDED = Config("embedded")
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The model of a site, ready to be asked, and what was said of it."""
+
+    vlm: Vlm
+    config: Config
+
+
 def load(path: Path) -> Config:
     """The configuration in a file; paths in it are relative to its folder."""
     return parse(document.read(path, what="model configuration"), folder=path.absolute().parent)
@@ -157,6 +165,17 @@ async def open_vlm(config: Config) -> AsyncIterator[Vlm]:
         yield await asyncio.to_thread(_in_process, config)
     else:
         raise NotSupported("The embedded default is no vision-language model; name one in the configuration.")
+
+
+@asynccontextmanager
+async def of_site(path: Path | None) -> AsyncIterator[Opened | None]:
+    """What the file names for the length of the block; None for no file and for the embedded default."""
+    config = EMBEDDED if path is None else await asyncio.to_thread(load, path)
+    if config == EMBEDDED:
+        yield None
+        return
+    async with open_vlm(config) as vlm:
+        yield Opened(vlm, config)
 
 
 def key_of(server: Server) -> Callable[[], str]:

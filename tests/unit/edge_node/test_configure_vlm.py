@@ -80,6 +80,17 @@ async def test_the_embedded_default_is_no_model(tmp_path: Path) -> None:
             pass
 
 
+async def test_a_sites_model_is_open_for_a_block(tmp_path: Path) -> None:
+    (tmp_path / "none.yaml").write_text("kind: embedded")
+    for path in (None, tmp_path / "none.yaml"):
+        async with configure.of_site(path) as opened:
+            assert opened is None
+    (tmp_path / "vlm.yaml").write_text("kind: openai\nurl: http://127.0.0.1:1/v1\nmodel: m\nsees: false")
+    async with configure.of_site(tmp_path / "vlm.yaml") as opened:
+        assert opened is not None
+        assert (opened.vlm.tag, opened.vlm.sees, opened.config.model) == ("m@unstated", False, "m")
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
