@@ -204,7 +204,8 @@ def _with_sides(reading: Reading, found: Compared) -> Reading:
     """The reading with the sides of its comparison: all their names, and a span that holds both."""
     if not found.sides:
         return reading
-    u, sides = reading.understanding, found.sides
+    u = reading.understanding
+    sides = tuple(replace(side, start=_bounded(side.start), end=_bounded(side.end)) for side in found.sides)
     labels = tuple(dict.fromkeys(label for side in sides for label in side.labels))
     start, end = min(side.start for side in sides), max(side.end for side in sides)
     u = replace(u, sides=sides, labels=labels, start=start, end=end, now=u.now and start == u.start, colours=())
@@ -229,13 +230,17 @@ def _span(scope: Scope, when: Timespan, *, task: Task, ask_time: float) -> tuple
     if now:
         return ask_time - LIVE_S, ask_time, True
     if when.inside:
-        return start, end, False
+        return _bounded(start), _bounded(end), False
     start = start if scope.start is None else scope.start
     end = end if scope.end is None else scope.end
-    start, end = (min(_LATEST, max(_EARLIEST, moment)) for moment in (start, end))
+    start, end = _bounded(start), _bounded(end)
     if start > end:
         raise InvalidInput("The scope ends before the time that the question names; drop one of the two.")
     return start, end, False
+
+
+def _bounded(moment: float) -> float:
+    return min(_LATEST, max(_EARLIEST, moment))
 
 
 def _is_in_view_now(text: str) -> bool:

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from foveate import errors
+from foveate import errors, wire
 from foveate.messages import Constraints, Pick, Question, Scope, Side, Task
 from router.scope import FleetView
 from router.understand import LIVE_S, MEMORY_S, understand
+from router.vocabulary import word_set
 
 _LISTED = yaml.safe_load(Path(__file__).with_name("questions.yaml").read_text(encoding="utf-8"))
 
@@ -181,3 +184,28 @@ def test_odd_texts_are_read_or_refused_in_no_time(text: str, ask: Callable[..., 
     with contextlib.suppress(errors.InvalidInput):
         ask(text)
     assert time.perf_counter() - started < 2.0
+
+
+_WORDS = sorted(
+    word_set(
+        "is was were are there any more fewer than as many how when did the a first last minute person people cars red "
+        "dark or and on in at between 12:00 12:05:30 2026-03-11 2026-02-30 yesterday today cam-1 body-1 zone doorway area "
+        "\"exit\" 'stop sign' says plate ab12 compare read most at once since before ago 99999999 weeks 3 now not empty ,"
+    )
+)
+
+
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(_WORDS), min_size=1, max_size=25).map(" ".join) | st.text(max_size=200))
+def test_whatever_is_asked_is_read_or_refused_and_fits_the_wire(world: Any, text: str) -> None:
+    question = world.question(text, ask_time=1_773_237_600.0)
+    try:
+        reading = understand(question, world.view)
+    except errors.FoveateError:
+        return
+    found = wire.understanding_of(wire.understanding_to(reading.understanding))
+    assert (found.task, found.sides, found.zones) == (
+        reading.understanding.task,
+        reading.understanding.sides,
+        reading.understanding.zones,
+    )
