@@ -36,7 +36,8 @@ _AGO = re.compile(rf"\b(?:about\s+|around\s+)?{_NUMBER}\s*{_UNIT}\s+ago\b")
 _NOW = re.compile(r"\b(?:right now|just now|now|currently|at the moment|at this moment|at present|presently|live)\b")
 _TWO = (
     re.compile(
-        rf"\b(?:between|from|during|within|over)\s+(?P<first>{POINT})\s*(?:\band\b|\bto\b|\buntil\b|\btill\b|-|–)\s*(?P<second>{POINT})"
+        rf"\b(?:between|from|during|within|over)\s+(?P<first>{POINT})"
+        rf"\s*(?:\band\b|\bto\b|\buntil\b|\btill\b|-|–)\s*(?P<second>{POINT})"
     ),
     re.compile(
         rf"\b(?:since|after)\s+(?P<first>{POINT})\s+(?:(?:and|but)\s+)?(?:before|until|till)\s+(?P<second>{POINT})"

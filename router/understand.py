@@ -32,7 +32,8 @@ _EARLIEST, _LATEST = 946_684_800.0, 4_102_444_800.0  # the years 2000 to 2100, w
 
 _PAST = re.compile(
     r"\b(?:was|were|did|had|been|ever|seen|saw|passed|appeared|came|arrived|entered|visited|walked|crossed|drove|went"
-    r"|happened|showed|moved|spotted|detected|recorded|stood|stayed|waited|sat|ran|rode|fell|said|heard)\b|^(?:has|have)\b"
+    r"|happened|showed|moved|spotted|detected|recorded|stood|stayed|waited|sat|ran|rode|fell|said|heard)\b"
+    r"|^(?:has|have)\b"
 )
 _IN_VIEW = re.compile(r"\bin (?:view|sight|the (?:frame|picture|image|scene)|frame)\b")
 _FIRST = re.compile(r"\b(?:first|earliest|begin|began|initially|start(?:ed)?)\b")

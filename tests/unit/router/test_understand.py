@@ -188,9 +188,10 @@ def test_odd_texts_are_read_or_refused_in_no_time(text: str, ask: Callable[..., 
 
 _WORDS = sorted(
     word_set(
-        "is was were are there any more fewer than as many how when did the a first last minute person people cars red "
-        "dark or and on in at between 12:00 12:05:30 2026-03-11 2026-02-30 yesterday today cam-1 body-1 zone doorway area "
-        "\"exit\" 'stop sign' says plate ab12 compare read most at once since before ago 99999999 weeks 3 now not empty ,"
+        "is was were are there any more fewer than as many how when did the a first last minute person people cars "
+        "red dark or and on in at between 12:00 12:05:30 2026-03-11 2026-02-30 yesterday today cam-1 body-1 zone "
+        "doorway area \"exit\" 'stop sign' says plate ab12 compare read most at once since before ago 99999999 "
+        "weeks 3 now not empty ,"
     )
 )
 
