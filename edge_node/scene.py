@@ -76,7 +76,8 @@ class Scene:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._indices = Indices(memory.engine, KEY_FRAMES)
+        self.indices = Indices(memory.engine, KEY_FRAMES)
+        """Of the key frames' vectors."""
 
     async def keep(
         self,
@@ -96,7 +97,7 @@ class Scene:
         together with it. What is written in a key frame that is not among `frames` is left out.
         """
         for frame in frames:
-            await self._memory.ensure(self._indices, frame.embedding)
+            await self._memory.ensure(self.indices, frame.embedding)
         there = {frame.key_frame_id for frame in frames}
         rows = (
             (KEY_FRAMES, [_frame_row(event_id, frame) for frame in frames]),

@@ -62,6 +62,21 @@ class Indices:
             self._seen.discard(kind)
             raise
 
+    async def drop_unused(self) -> None:
+        """Drops the indices of models of which no vector is left, as after encoding all pictures anew."""
+        kinds = text(
+            f"select distinct embedding_model, vector_dims(embedding) from {self._table.name} "
+            "where embedding is not null"
+        )
+        made = text("select indexname from pg_indexes where tablename = :table and indexname like '%\\_alike\\_%'")
+        async with self._engine.connect() as opened:
+            connection = await opened.execution_options(isolation_level="AUTOCOMMIT")
+            there = (await connection.scalars(made, {"table": self._table.name})).all()
+            used = {index_name(self._table, *kind) for kind in (await connection.execute(kinds)).all()}
+            for name in set(there) - used:
+                await connection.execute(text(f"drop index if exists {name}"))
+                self._seen.clear()
+
     async def _make(self, connection: AsyncConnection, model: str, dimensions: int) -> bool:
         """False when somebody else makes an index of this table right now: two at once would wait for one another."""
         name = index_name(self._table, model, dimensions)

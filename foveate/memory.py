@@ -83,6 +83,12 @@ class Memory:
         with translated():
             await indices.ensure(embedding)
 
+    async def drop_unused_indices(self, *others: Indices) -> None:
+        """Drops the vector indices of models of which nothing is left, of events and of `others`."""
+        with translated():
+            for indices in (self._indices, *others):
+                await indices.drop_unused()
+
     async def upsert(self, event: Event, *, also: Sequence[Executable] = (), always: Sequence[Executable] = ()) -> bool:
         """Remembers the event unless a revision as high is there already; False when it is.
 
