@@ -130,8 +130,7 @@ def understand(question: Question, view: FleetView) -> Reading:
         shown=_SHOWN.search(text.plain) is not None,
     )
     if task is Task.COMPARE:
-        clues = Clues(view, question.ask_time, (start, end), text.window)
-        reading = _with_sides(reading, compared(text.plain, clues))
+        reading = _with_sides(reading, compared(text.plain, Clues(view, question.ask_time, (start, end), text.window)))
     return _explained(reading, subject=subject, guessed=guessed and task is set_task, note=text.when.note)
 
 

@@ -32,9 +32,7 @@ def ask(
     deadline: Annotated[float | None, typer.Option(help="Seconds within which the answer is needed.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Most that the answer may cost, in US dollars.")] = None,
     min_confidence: Annotated[float | None, typer.Option(help="Below this (0 to 1) say 'cannot tell'.")] = None,
-    schema: Annotated[
-        Path | None, typer.Option(help="File with a JSON Schema; the answer comes with a document that fulfils it.")
-    ] = None,
+    schema: Annotated[Path | None, typer.Option(help="JSON Schema for a document with the answer.")] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for evidence pictures (default: evidence/ in the data directory).")
     ] = None,
@@ -53,9 +51,7 @@ def ask(
         asked = asking.question(
             text,
             scope=m.Scope(tuple(device or ()), tuple(site or ()), asking.moment(since), asking.moment(until)),
-            constraints=m.Constraints(
-                deadline, max_cost, min_confidence, answer_schema=read_schema(schema) if schema else ""
-            ),
+            constraints=m.Constraints(deadline, max_cost, min_confidence, read_schema(schema) if schema else ""),
         )
         target = endpoints.endpoint("router", given=router, data=data)
         return await _ask(asked, target=target, folder=_folder(pictures, data), as_json=as_json)
