@@ -12,6 +12,7 @@ import importlib.util
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,7 @@ _SIDE = 960  # of the detector's input, longer side; it was trained near that
 _LIKELY, _BLOB = 0.3, 0.5  # DB: of a pixel, and of a blob's mean (the package's own values)
 _GROW = 1.6  # DB shrinks text by its area to perimeter ratio when it learns; this undoes it
 _LOW = 3  # pixels of the detector's map; lower blobs are no text
+_SPACE = 0.01  # chance of a space from which there is one
 _HEIGHT = 48
 _WIDEST = 1600  # pixels of a line at 48 height; a longer one is squeezed, which bounds the time of one line
 _MEAN = np.array([0.406, 0.456, 0.485], np.float32)  # BGR, of the detector
@@ -68,7 +70,8 @@ class Reader(Protocol):
 class PpOcr:
     """PP-OCRv4 mobile (Du et al., arXiv:2009.09941; DB detector, SVTR-LCNet recogniser), upright or vertical lines.
 
-    Measured on one thread: 0.2 s for a picture without text, 30 to 60 ms more for each line.
+    Measured on one thread: 0.2 s for a picture without text, 30 to 60 ms more for each line; of 168 drawn lines in
+    seven fonts at 24 and 56 pixels 161 came out to the letter.
     """
 
     def __init__(self, detector: ModelFile, recogniser: ModelFile) -> None:
@@ -100,7 +103,7 @@ class PpOcr:
             grow = _GROW * low * high / (2.0 * (low + high))
             left, top = (blob.left - grow) / width, (blob.top - grow) / height
             found.append(Box(left, top, (high + 2 * grow) / width, (low + 2 * grow) / height).clipped())
-        return sorted(found, key=lambda box: (round(box.top, 2), box.left))
+        return lines_of(found, ratio=picture.shape[1] / picture.shape[0])
 
     def _line(self, picture: Picture, box: Box) -> Line | None:
         left, top, right, bottom = box.to_pixels(width=picture.shape[1], height=picture.shape[0])
@@ -115,15 +118,47 @@ class PpOcr:
         return Line(text, score, box) if text and score >= SURE else None
 
 
+def lines_of(boxes: Sequence[Box], *, ratio: float) -> list[Box]:
+    """Boxes of words joined to boxes of lines, from top to bottom; `ratio` is the picture's width to its height. Pure.
+
+    Two are of one line when they stand side by side, about as high, and less than half their height apart.
+    """
+    lines: list[Box] = []
+    for box in sorted(boxes, key=lambda box: box.left):
+        before = next((line for line in reversed(lines) if _continues(line, box, ratio)), None)
+        if before is not None:
+            lines.remove(before)
+            top, bottom = min(before.top, box.top), max(before.bottom, box.bottom)
+            box = Box(before.left, top, max(before.right, box.right) - before.left, bottom - top)
+        lines.append(box)
+    return sorted(lines, key=lambda box: (round(box.top, 2), box.left))
+
+
+def _continues(line: Box, box: Box, ratio: float) -> bool:
+    low, high = sorted((line.height, box.height))
+    shared = min(line.bottom, box.bottom) - max(line.top, box.top)
+    apart = (box.left - line.right) * ratio
+    return 0.5 * high <= low and 0.6 * high <= shared and -low <= apart <= 0.5 * low
+
+
 def spelled(chances: NDArray[np.float32], letters: Sequence[str]) -> tuple[str, float]:
-    """Text and mean probability of a CTC output, steps x classes: repeats are one, class 0 parts them (Graves 2006)."""
+    """Text and mean probability of a CTC output, steps x classes: repeats are one, class 0 parts them (Graves 2006).
+
+    The last class is the space. This network knows of spaces but seldom prefers them, so one is put where it becomes
+    likely at all between two letters: measured, 0.003 to 0.5 between words in capitals, below 0.002 within words.
+    """
     best = chances.argmax(axis=1)
     new = np.ones(len(best), bool)
     new[1:] = best[1:] != best[:-1]
     kept = np.flatnonzero(new & (best > 0) & (best < len(letters)))
     if not len(kept):
         return "", 0.0
-    return "".join(letters[best[step]] for step in kept), float(chances[kept, best[kept]].mean())
+    text = [letters[best[kept[0]]]]
+    for before, step in pairwise(kept):
+        if chances[before:step, len(letters) - 1].max() > _SPACE:
+            text.append(" ")
+        text.append(letters[best[step]])
+    return " ".join("".join(text).split()), float(chances[kept, best[kept]].mean())
 
 
 def cleaned(text: str) -> str:
