@@ -257,3 +257,14 @@ async def test_a_database_of_an_older_build_gets_its_priorities_and_tracks(datab
             stored = await connection.execute(text("select event_id, priority from remembered_event order by 1"))
             assert [tuple(one) for one in stored.all()] == [("event-1", 4), ("event-2", 2)]
         assert await memory.upsert(event(1, revision=2, priority=Priority.URGENT))
+
+
+async def test_the_devices_that_told_anything_and_in_which_span(database_url: str) -> None:
+    async with Memory.open(database_url) as memory:
+        assert await memory.devices() == frozenset()
+        for number, device in enumerate(("b", "a", "c", "a", "b"), start=1):
+            await memory.upsert(event(number, device=device))
+        assert await memory.devices() == {"a", "b", "c"}
+        assert await memory.devices(start=START + 35) == {"a", "b"}
+        assert await memory.devices(end=START + 15) == {"b"}
+        assert await memory.devices(start=START + 25, end=START + 29) == frozenset()
