@@ -69,7 +69,8 @@ def _together(task: Task, embedded: Answer, seen: Answer) -> Answer:
     cited = {(piece.device_id, piece.picture_time) for piece in kept.evidence}
     other = seen if kept is embedded else embedded
     more = tuple(piece for piece in other.evidence if (piece.device_id, piece.picture_time) not in cited)
-    return replace(kept, confidence=surer, evidence=(*kept.evidence, *more), reason=_both(embedded, seen))
+    reason = joined("the model and the detector agree" if task in _CHECKED else "", _both(embedded, seen))
+    return replace(kept, confidence=surer, evidence=(*kept.evidence, *more), reason=reason)
 
 
 def _apart(embedded: Answer, seen: Answer) -> Answer:

@@ -50,9 +50,18 @@ class Sheet:
     enlarged: bool
     """Whether some are parts of the one before them."""
 
-    def evidence(self, number: int | None, representation: Representation, *, boxes: bool) -> tuple[Evidence, ...]:
-        """Picture `number` (from 1) as evidence; without a number the first, middle and last of them."""
-        return tuple(_evidence(*self.moments[index], representation, boxes=boxes) for index in self._cited(number))
+    def evidence(
+        self, number: int | None, representation: Representation, *, boxes: bool, rather_boxed: bool = False
+    ) -> tuple[Evidence, ...]:
+        """Picture `number` (from 1) as evidence; without a number the first, middle and last of them.
+
+        With `rather_boxed`, one in which the detector found the thing instead, if it is in none that the model named.
+        """
+        cited = self._cited(number)
+        boxed = [index for index, (_, seen) in enumerate(self.moments) if seen.confirmed]
+        if rather_boxed and boxed and not set(cited) & set(boxed):
+            cited = [max(boxed, key=lambda index: self.moments[index][1].best_candidate)]
+        return tuple(_evidence(*self.moments[index], representation, boxes=boxes) for index in cited)
 
     def _cited(self, number: int | None) -> list[int]:
         if number is not None and 1 <= number <= len(self.moments):

@@ -132,7 +132,7 @@ class VlmAnswerer:
     async def _seen(self, request: AnswerRequest, embedded: Answer, wanted: schema.Schema | None) -> Answer:
         """What the model says, typed, with the pictures that it was shown as evidence."""
         began = time.monotonic()
-        pictures, missing = await self._pictures(request, embedded)
+        pictures, missing, moved = await self._pictures(request, embedded)
         heard = await self._quotes(request, embedded)
         if not pictures.shown and not heard:
             raise NotFound(agree.joined(*missing) or "There is nothing to show to the model; ask about another time.")
@@ -149,16 +149,18 @@ class VlmAnswerer:
             answer,
             evidence=answer.evidence or tuple(piece for piece in embedded.evidence if piece.quote),
             reason=agree.joined(answer.reason, *decision.notes, *missing),
+            moved_bytes=moved,
             model=self._model.gate.tag,
             tokens=decision.tokens,
             cost_usd=total(self._model.prices, decision.tokens),
         )
 
-    async def _pictures(self, request: AnswerRequest, embedded: Answer) -> tuple[Sheet, list[str]]:
-        """What may be shown, and one sentence for each camera of which nothing is."""
+    async def _pictures(self, request: AnswerRequest, embedded: Answer) -> tuple[Sheet, list[str], int]:
+        """What may be shown, one sentence for each camera of which nothing is, and the bytes that were fetched."""
         if not self._model.sees:
-            return Sheet((), (), enlarged=False), [f"the model {self._model.gate.tag} takes no pictures"]
+            return Sheet((), (), enlarged=False), [f"the model {self._model.gate.tag} takes no pictures"], 0
         looked, missing = await self._looks.look(request, embedded)
+        moved = sum(one.header.size_bytes for one in looked)
         looked = [*looked, *await self._recollect.looks(request)]
         missing = [*missing, *(f"{o.window.device_id} recorded no picture then" for o in looked if not o.seen)]
         allowed: list[Looked] = []
@@ -168,7 +170,8 @@ class VlmAnswerer:
                 missing.append(f"{one.window.device_id} is not shown to the model: {refusal}")
             elif one.seen:
                 allowed.append(one)
-        return await asyncio.to_thread(sheet, request.understanding.task, allowed, self._model.allowance), missing
+        shown = await asyncio.to_thread(sheet, request.understanding.task, allowed, self._model.allowance)
+        return shown, missing, moved
 
     async def _released(self, request: AnswerRequest, looked: Looked) -> str:
         """Why pictures of this clip may not go to where the model stands, empty when they may; kept when they leave."""
@@ -248,10 +251,11 @@ def _said(request: AnswerRequest, decision: Decision, pictures: Sheet) -> Answer
     task, reading = request.understanding.task, decision.reading
     if reading.value is None:
         return cannot_tell(request, "the model cannot tell it from what it was shown")
-    boxes = reading.value is not False and task in (Task.PRESENCE, Task.COUNT, Task.FIND)
-    evidence = pictures.evidence(reading.picture, request.placement.representation, boxes=boxes)
+    there = bool(reading.value) and task in (Task.PRESENCE, Task.COUNT)
+    boxes, form = there or task is Task.FIND, request.placement.representation
+    evidence = pictures.evidence(reading.picture, form, boxes=boxes, rather_boxed=there)
     place = evidence[0] if evidence else None
-    at = f" ({place.device_id}, {clock(place.start)})" if place and reading.picture else ""
+    at = f" ({place.device_id}, {clock(place.start)})" if place and (reading.picture or there) else ""
     value: Any = evidence[0].start if task is Task.FIND else reading.value
     share = _share(request, pictures) if reading.value is False or task in (Task.COUNT, Task.FIND) else 1.0
     answer = Answer(

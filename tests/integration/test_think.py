@@ -21,7 +21,7 @@ from foveate.messages import (
 )
 from foveate.vision.draw import read_jpeg
 from tests.integration.chat_server import chat_server, images
-from tests.integration.site_with_model import SIGN, START, Hour, embedded, hour, record, reply, request, site
+from tests.integration.site_with_model import APPEARS, SIGN, START, Hour, embedded, hour, record, reply, request, site
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,16 @@ async def test_a_find_is_the_time_of_the_picture(film: Path, tmp_path: Path) -> 
     assert isinstance(answer.value, float)
     assert f"Picture 4, camera cam-1, 2025-06-16 12:00:0{answer.value - START:.1f} UTC:" in captions
     assert answer.evidence[0].picture_time == answer.value
+
+
+async def test_a_picture_in_which_the_thing_is_stands_for_one_in_which_it_is_not(film: Path, tmp_path: Path) -> None:
+    with chat_server(reply(True, picture=1)) as server:
+        async with site(server, film, tmp_path) as north:
+            answer = await north.answerer.answer(request())
+    (shown,) = answer.evidence
+    assert shown.start >= START + APPEARS
+    assert [seen.label for seen in shown.sightings] == ["car"]
+    assert answer.moved_bytes == film.stat().st_size
 
 
 async def test_words_are_the_models_own_capped_and_with_their_picture(film: Path, tmp_path: Path) -> None:
