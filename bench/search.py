@@ -156,7 +156,8 @@ async def serve(url: str) -> None:
     absent = cast(Any, None)
     async with Memory.open(url) as memory:
         answerer = EdgeAnswerer(memory=memory, text=text_model, ask=absent, closer=absent)
-        admitted = Admitted(answerer, Admission(at_once=AT_ONCE, longest_wait_s=LONGEST_WAIT_S))
+        admission = Admission(at_once=AT_ONCE, longest_wait_s=LONGEST_WAIT_S)
+        admitted = Admitted(answerer, recall=admission, look=admission)
         egress = Egress(
             bridged=absent, memory=memory, policy=policy, devices=devices, here=HERE, cloud=CLOUD, redactor=absent
         )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from edge_node.answer import Answerer
 from foveate.errors import Overloaded
-from foveate.messages import Answer, AnswerRequest
+from foveate.messages import Answer, AnswerRequest, Representation, Tier
 
 _WEIGHT = 0.1  # of the newest in the moving average: the last twenty or so count
 _SHORTEST_DELAY_S = 0.05
@@ -128,14 +128,20 @@ class Admission:
 
 
 class Admitted:
-    """An answerer behind an admission: what it has no place for is Overloaded before anything is looked up."""
+    """An answerer behind two admissions: what it has no place for is Overloaded before anything is looked up.
 
-    def __init__(self, answerer: Answerer, admission: Admission) -> None:
-        self._answerer, self._admission = answerer, admission
+    `recall` is for answers from memory, which keep a core busy for a moment; `look` is for those that wait for devices
+    and pictures, so that a slow camera holds up nobody who asks about yesterday.
+    """
+
+    def __init__(self, answerer: Answerer, *, recall: Admission, look: Admission) -> None:
+        self._answerer, self._recall, self._look = answerer, recall, look
 
     async def answer(self, request: AnswerRequest) -> Answer:
         """The answer of the wrapped one; raises Overloaded with the delay after which to ask again."""
-        placement = request.placement
-        kind = f"{request.understanding.task} {placement.tier} {placement.representation.name}"
-        async with self._admission.place(kind, time_left_s=request.time_left_s):
+        placement, wanted = request.placement, request.understanding
+        remembered = placement.tier is Tier.EDGE and placement.representation <= Representation.EMBEDDING
+        admission = self._recall if remembered and not wanted.now else self._look
+        kind = f"{wanted.task} {placement.tier} {placement.representation.name}"
+        async with admission.place(kind, time_left_s=request.time_left_s):
             return await self._answerer.answer(request)

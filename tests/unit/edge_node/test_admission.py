@@ -7,8 +7,20 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from edge_node.admission import Admission
+from edge_node.admission import Admission, Admitted
 from foveate.errors import Overloaded
+from foveate.messages import (
+    Answer,
+    AnswerRequest,
+    Outcome,
+    Pick,
+    Placement,
+    Question,
+    Representation,
+    Task,
+    Tier,
+    Understanding,
+)
 
 
 class Clock:
@@ -140,3 +152,39 @@ async def test_a_failure_inside_frees_the_place() -> None:
         async with places.place():
             raise ValueError("broken")
     assert places.expected_wait_s() == 0.0
+
+
+class Slow:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def answer(self, request: AnswerRequest) -> Answer:
+        await self.go.wait()
+        return Answer(request.question.question_id, Outcome.ANSWERED, "Yes.", 0.9)
+
+
+def request(tier: Tier, representation: Representation, *, now: bool = False) -> AnswerRequest:
+    understood = Understanding(Task.PRESENCE, "car", ("car",), 0.0, 1.0, now, Pick.ANY, "")
+    placement = Placement(tier, "north", representation)
+    return AnswerRequest(Question("q", "a car?", 1.0), understood, placement, ("body-1",), 1, time_left_s=9.0)
+
+
+async def test_who_waits_for_pictures_holds_up_nobody_who_asks_memory() -> None:
+    recall, look, slow = admission(Clock(), at_once=1, longest_wait_s=0.0), admission(Clock(), at_once=1), Slow()
+    site = Admitted(slow, recall=recall, look=look)
+    clip = asyncio.create_task(site.answer(request(Tier.EDGE, Representation.CLIP)))
+    await settled()
+    assert (look.expected_wait_s() > 0.0, recall.expected_wait_s()) == (True, 0.0)
+    facts = asyncio.create_task(site.answer(request(Tier.EDGE, Representation.FACTS)))
+    await settled()
+    with pytest.raises(Overloaded):
+        await site.answer(request(Tier.EDGE, Representation.EMBEDDING))
+    for other in (request(Tier.EDGE, Representation.FACTS, now=True), request(Tier.DEVICE, Representation.FACTS)):
+        task = asyncio.create_task(site.answer(other))
+        await settled()
+        assert not task.done()
+        task.cancel()
+    slow.go.set()
+    assert [(await one).outcome for one in (clip, facts)] == [Outcome.ANSWERED] * 2
