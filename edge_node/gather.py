@@ -10,22 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from sqlalchemy import Executable
 
+from edge_node.apart import Looks
 from edge_node.devices import Devices
 from edge_node.fetch import Clip, Pulls
-from edge_node.perceive import Found, Perceive
+from edge_node.perceive import Found
 from edge_node.scene import KeyFrame, Spoken, Written
 from edge_node.wanted import Moment, Wanted
-from foveate.errors import BadVideo, FoveateError, Refused, TryAgain
+from foveate.errors import FoveateError, Refused, TryAgain
 from foveate.memory import Memory
 from foveate.messages import Event, Representation
 
@@ -42,7 +40,6 @@ _BACK_OFF_S = (30.0, 120.0, 600.0, 1800.0)  # after the first, second, ... try; 
 _DEVICE_PAUSE_S = 30.0
 _TELL_S = 60.0
 _BEHIND = (8, 40)  # moments that wait: from there on two key frames, then one
-_NICE = 10  # looking closely must not hold up events and questions
 
 
 class Scenes(Protocol):
@@ -93,13 +90,13 @@ class Gather:
         scene: Scenes,
         fetch: Pulls,
         devices: Devices,
-        perceive: Perceive,
+        looks: Looks,
         share: float = SHARE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`share` of one core, 0 for none at all: then nothing is wanted either."""
         self._wanted, self._memory, self._scene, self._fetch = wanted, memory, scene, fetch
-        self._devices, self._perceive, self._share, self._clock = devices, perceive, share, clock
+        self._devices, self._looks, self._share, self._clock = devices, looks, share, clock
         self._served: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
         self._turn = 0
@@ -111,23 +108,22 @@ class Gather:
         return self._wanted.statements(event) if self._share > 0 else ()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Looks at what waits until `stop` is set; a look that is under way ends first, a pull does not."""
+        """Looks at what waits until `stop` is set; what is under way then stays wanted."""
         if self._share <= 0:
             return
-        thread = ThreadPoolExecutor(1, thread_name_prefix="gather", initializer=_give_way)
-        work = [asyncio.create_task(self._work(thread)), asyncio.create_task(self._keep_bounded())]
+        work = [asyncio.create_task(self._work()), asyncio.create_task(self._keep_bounded())]
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({*work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (*work, stopped):
                 task.cancel()
-            await asyncio.to_thread(thread.shutdown, cancel_futures=True)
+            await self._looks.close()
         for task in work:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def gather_one(self, thread: ThreadPoolExecutor) -> bool:
+    async def gather_one(self) -> bool:
         """Looks at the moment whose turn it is and keeps what it shows; False when none can be had now."""
         moment = await self._next()
         if moment is None:
@@ -139,7 +135,7 @@ class Gather:
             return True
         await self._wanted.begin(moment, again_in=_BACK_OFF_S[moment.tries])
         try:
-            found = await self._look(moment, thread)
+            found = await self._look(moment)
         except Refused as error:
             await self._settle(moment, state="refused", reason=error.message)
         except TryAgain as error:
@@ -151,7 +147,7 @@ class Gather:
             await self._keep(moment, found)
         return True
 
-    async def _look(self, moment: Moment, thread: ThreadPoolExecutor) -> Found | None:
+    async def _look(self, moment: Moment) -> Found | None:
         """What the moment shows, None when its event is no longer remembered."""
         event = await self._memory.get(moment.event_id)
         if event is None:
@@ -160,14 +156,7 @@ class Gather:
         began = time.perf_counter()
         try:
             most = MOST_FRAMES - sum(self.told.waiting > behind for behind in _BEHIND)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(thread, lambda: self._perceive.look(clip, event, moment, most=most))
-        except FoveateError:
-            raise
-        except Exception as error:
-            # Footage of strangers meets decoders and networks here: what they choke on must not end the site.
-            logger.exception("a moment could not be looked at", extra={"event_id": moment.event_id})
-            raise BadVideo(f"The footage could not be looked at ({type(error).__name__}); see the log.") from error
+            return await self._looks.look(clip, event, moment, most=most)
         finally:
             self._spent = time.perf_counter() - began
             self.told = replace(self.told, seconds=self.told.seconds + self._spent)
@@ -232,11 +221,11 @@ class Gather:
         else:
             self.told = replace(self.told, gone=self.told.gone + 1)
 
-    async def _work(self, thread: ThreadPoolExecutor) -> None:
+    async def _work(self) -> None:
         while True:
             pause = _TICK_S
             try:
-                while await self.gather_one(thread):
+                while await self.gather_one():
                     # As long as it worked, it rests: that makes its share of one core.
                     await asyncio.sleep(self._spent * (1.0 / self._share - 1.0))
                     self._spent = 0.0
@@ -268,9 +257,3 @@ class Gather:
             )
         if self.told != before:
             logger.info("gathered since the start", extra=asdict(self.told))
-
-
-def _give_way() -> None:
-    """Lowers the thread's own priority, and with it that of the decoder's threads, where the system can."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

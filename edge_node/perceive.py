@@ -2,7 +2,7 @@
 
 In: a clip on disk and the event that it belongs to. Out: `Found`, at most three key frames with what was read, and
 speech with times by the device's clock. Blocking; one thread calls it, and each network is opened when first needed.
-It fetches and stores nothing, and takes what it recognises for data. Next: `gather.py`, which keeps what was found.
+It fetches and stores nothing, and takes what it recognises for data. Next: `apart.py`, which gives it a process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edge_node.sound import SoundTrack, sound_of, speech_in
 from edge_node.transcribe import Recogniser, Whisper, transcribe
 from edge_node.wanted import Moment
 from foveate import models
-from foveate.errors import BadVideo, NotReady
+from foveate.errors import BadVideo, FoveateError, NotReady
 from foveate.hearing import SileroVad, VoiceDetector
 from foveate.messages import Embedding, Event
 from foveate.vision.draw import small_jpeg
@@ -95,8 +95,18 @@ class Perceive:
     def look(self, clip: Clip, event: Event, moment: Moment, *, most: int) -> Found:
         """At most `most` key frames of the clip, what is written in them, and what is said. Blocking, 0.3 to 4 s.
 
-        BadVideo when the clip holds neither picture nor sound that can be read.
+        BadVideo when the clip holds neither picture nor sound that can be read, or when something choked on it.
         """
+        try:
+            return self._look(clip, event, moment, most=most)
+        except FoveateError:
+            raise
+        except Exception as error:
+            # Footage of strangers meets decoders and networks here: what they choke on must not end the site.
+            logger.exception("a moment could not be looked at", extra={"event_id": moment.event_id})
+            raise BadVideo(f"The footage could not be looked at ({type(error).__name__}); see the log.") from error
+
+    def _look(self, clip: Clip, event: Event, moment: Moment, *, most: int) -> Found:
         start, end = max(moment.start, clip.header.start), min(moment.end, clip.header.end)
         seen: tuple[Frame, ...] = ()
         clock, trouble = Timeline(clip.header.start, 0.0, 1.0), None

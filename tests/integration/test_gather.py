@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
+import signal
+import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +17,18 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from edge_node.apart import Apart
 from edge_node.devices import Devices
 from edge_node.egress import Egress
 from edge_node.fetch import Clip, Fetch
 from edge_node.gather import Gather
 from edge_node.on_site import ClipServicer
-from edge_node.perceive import Perceive
+from edge_node.perceive import Found, Perceive
 from edge_node.read import Line
 from edge_node.scene import Scene
 from edge_node.serve import serving
 from edge_node.tables import TABLES, WANTED
-from edge_node.wanted import Wanted
+from edge_node.wanted import Moment, Wanted
 from foveate import subjects
 from foveate.clips import ClipStore
 from foveate.errors import BadVideo, FoveateError, NotFound, Refused, Unreachable
@@ -65,6 +69,24 @@ class Silent:
         return np.zeros(len(sound) // CHUNK, np.float32), memory
 
 
+class Here:
+    """Looks in a thread of the test's own process."""
+
+    def __init__(self, perceive: Perceive) -> None:
+        self.perceive = perceive
+
+    async def look(self, clip: Clip, event: Event, moment: Moment, *, most: int) -> Found:
+        return await asyncio.to_thread(self.perceive.look, clip, event, moment, most=most)
+
+    async def close(self) -> None:
+        pass
+
+
+def plain() -> Perceive:
+    """The tests' own networks."""
+    return Perceive(encoder=Plain, voice=Silent, reader=Sign, recogniser=None)
+
+
 class Recordings:
     """Stands for the devices: the recording as the clip of any span, or the error that was set for a representation."""
 
@@ -101,10 +123,9 @@ class Site:
         self.devices = Devices(here=HERE, policy=POLICY, clock=self.clock)
         self.recordings = Recordings(recording)
         self.wanted = Wanted(memory=memory, most=most, clock=self.clock)
-        perceive = Perceive(encoder=Plain, voice=Silent, reader=Sign, recogniser=None)
         self.parts: dict[str, Any] = {"memory": memory, "scene": self.scene, "devices": self.devices}
         self.gather = Gather(
-            wanted=self.wanted, fetch=self.recordings, perceive=perceive, clock=self.clock, **self.parts
+            wanted=self.wanted, fetch=self.recordings, looks=Here(plain()), clock=self.clock, **self.parts
         )
 
     def clock(self) -> float:
@@ -121,9 +142,8 @@ class Site:
         await self.memory.upsert(made, also=self.gather.statements(made))
 
     async def gather_all(self) -> None:
-        with ThreadPoolExecutor(1) as thread:
-            while await self.gather.gather_one(thread):
-                pass
+        while await self.gather.gather_one():
+            pass
 
     async def states(self) -> dict[str, str]:
         async with self.memory.transaction() as connection:
@@ -265,7 +285,9 @@ async def test_footage_that_a_network_chokes_on_ends_neither_the_site_nor_the_qu
             raise ZeroDivisionError
 
     perceive = Perceive(encoder=Choking, voice=Silent, reader=None, recogniser=None)
-    site.gather = Gather(wanted=site.wanted, fetch=site.recordings, perceive=perceive, clock=site.clock, **site.parts)
+    site.gather = Gather(
+        wanted=site.wanted, fetch=site.recordings, looks=Here(perceive), clock=site.clock, **site.parts
+    )
     await site.close("e1")
     await site.close("e2", at=20)
     site.hear("fixed-1")
@@ -284,8 +306,7 @@ async def test_an_event_that_is_forgotten_meanwhile_is_gone(site: Site) -> None:
 
 
 async def test_without_a_share_nothing_is_wanted(site: Site) -> None:
-    perceive = Perceive(encoder=Plain, voice=Silent, reader=None, recogniser=None)
-    off = Gather(wanted=site.wanted, fetch=site.recordings, perceive=perceive, share=0.0, **site.parts)
+    off = Gather(wanted=site.wanted, fetch=site.recordings, looks=Here(plain()), share=0.0, **site.parts)
     assert off.statements(event(1, 2)) == ()
     await asyncio.wait_for(off.run(asyncio.Event()), timeout=1)
 
@@ -311,28 +332,28 @@ async def test_over_real_nats_from_the_event_to_the_key_frame(
         servicer = ClipServicer(fetch=fetch, orders=fetch, egress=egress, here=HERE)
         taking = [(clip_grpc.add_ClipServiceServicer_to_server, servicer)]
         port = await stack.enter_async_context(serving("127.0.0.1:0", *taking))
-        perceive = Perceive(encoder=Plain, voice=Silent, reader=Sign, recogniser=None)
         gather = Gather(
             wanted=Wanted(memory=memory),
             memory=memory,
             scene=Scene(memory),
             fetch=fetch,
             devices=devices,
-            perceive=perceive,
+            looks=Apart(plain),
         )
         cameras = {name: Camera(name, recording, edge_grpc=f"127.0.0.1:{port}") for name in ("fixed-1", "body-1")}
         device = await site_nats.connect("edge.local")
         for name, camera in cameras.items():
             devices.learn(name, ())
-            devices.hear(Presence(name, "north", START + 100, True))
             await device.serve(subjects.device_clip("north", name), camera.clip)
             made = event(3.5, 7, device=name)
             await memory.upsert(made, also=gather.statements(made))
         stop = asyncio.Event()
         task = asyncio.create_task(gather.run(stop))
-        deadline = asyncio.get_running_loop().time() + 20
+        deadline = asyncio.get_running_loop().time() + 40
         while gather.told.kept + gather.told.refused < 2:
             assert asyncio.get_running_loop().time() < deadline
+            for name in cameras:
+                devices.hear(Presence(name, "north", START + 100, True))
             await asyncio.sleep(0.05)
         stop.set()
         await asyncio.wait_for(task, timeout=10)
@@ -345,3 +366,56 @@ async def test_over_real_nats_from_the_event_to_the_key_frame(
     assert cameras["body-1"].orders == []
     assert left == 0
     assert list((tmp_path / "clips").glob("*.media")) == []
+
+
+def choke() -> Perceive:
+    """Networks that end their process in the middle, as a broken decoder would."""
+
+    class Deadly(Plain):
+        def encode(self, image: Picture) -> Encoding:
+            os.kill(os.getpid(), signal.SIGSEGV)
+            return super().encode(image)
+
+    return Perceive(encoder=Deadly, voice=Silent, reader=None, recogniser=None)
+
+
+async def test_a_process_that_dies_in_the_middle_costs_one_moment_and_not_the_site(site: Site) -> None:
+    looks = Apart(choke)
+    site.gather = Gather(wanted=site.wanted, fetch=site.recordings, looks=looks, clock=site.clock, **site.parts)
+    await site.close("deadly")
+    site.hear("fixed-1")
+    for second in (0, 31, 152, 753):
+        site.now = NOW + second
+        site.hear("fixed-1")
+        await site.gather_all()
+    assert await site.states() == {"deadly/0": "gone"}
+    assert "ended in the middle" in await site.reason("deadly")
+    await looks.close()
+
+
+async def test_a_look_that_is_under_way_ends_with_the_site_and_stays_wanted(site: Site) -> None:
+    await site.close("e1")
+    site.hear("fixed-1")
+    looks = Apart(asleep)
+    gather = Gather(wanted=site.wanted, fetch=site.recordings, looks=looks, clock=site.clock, **site.parts)
+    stop = asyncio.Event()
+    task = asyncio.create_task(gather.run(stop))
+    deadline = asyncio.get_running_loop().time() + 20
+    while not site.recordings.pulled:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.05)
+    stop.set()
+    await asyncio.wait_for(task, timeout=10)
+    assert await site.states() == {"e1/0": "waiting"}
+    assert multiprocessing.active_children() == []
+
+
+def asleep() -> Perceive:
+    """Networks that take a minute."""
+
+    class Slow(Plain):
+        def encode(self, image: Picture) -> Encoding:
+            time.sleep(60)
+            return super().encode(image)
+
+    return Perceive(encoder=Slow, voice=Silent, reader=None, recogniser=None)
