@@ -144,6 +144,7 @@ class VlmAnswerer:
         decision = await self._model.gate.decide(
             _prompt(request, form, pictures, heard), task, form.read, timeout=max(0.1, left)
         )
+        _note(request, self._model.gate.tag, decision)
         answer = await asyncio.to_thread(_said, request, decision, pictures)
         return replace(
             answer,
@@ -218,6 +219,19 @@ def with_model(
     )
     recollect = Recollect(scene)
     return VlmAnswerer(inner=inner, model=model, looks=looks, recollect=recollect, releases=releases, here=here)
+
+
+def _note(request: AnswerRequest, model: str, decision: Decision) -> None:
+    """For the log, from which `tools/calibrate_gate.py` learns what the model's confidences are worth."""
+    fields: dict[str, Any] = {
+        "question_id": request.question.question_id,
+        "task": request.understanding.task.value,
+        "model": model,
+        "raw": round(decision.raw, 6),
+        "thought": decision.thought,
+        "thinking": decision.tokens.thinking,
+    }
+    logger.info("the model decided", extra=fields)
 
 
 def _concerned(request: AnswerRequest) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -203,6 +204,7 @@ def key_of(server: Server) -> Callable[[], str]:
 def _client() -> Any:  # noqa: ANN401  httpx.AsyncClient
     import httpx
 
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its line for each request says less than ours
     # Proxies of the environment would see footage that no rule let them see; redirects likewise.
     return httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=httpx.Timeout(None, connect=5.0))
 

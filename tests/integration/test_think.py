@@ -19,9 +19,11 @@ from foveate.messages import (
     Task,
     Tier,
 )
+from foveate.telemetry import JsonLines
 from foveate.vision.draw import read_jpeg
 from tests.integration.chat_server import chat_server, images
 from tests.integration.site_with_model import APPEARS, SIGN, START, Hour, embedded, hour, record, reply, request, site
+from tools.calibrate_gate import DECIDED
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,19 @@ async def test_two_witnesses_that_agree_leave_the_surer_word(film: Path, tmp_pat
     sizes = images(server.requests[0])
     assert len(sizes) >= 2
     assert sum(PatchTokens().tokens(*size) for size in sizes) <= 600
+
+
+async def test_each_decision_is_noted_for_calibration(
+    film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with chat_server(reply(True, log_prob=-0.1, picture=1)) as server:
+        async with site(server, film, tmp_path) as north:
+            await north.answerer.answer(request())
+    rows = [json.loads(JsonLines("edge_node").format(record)) for record in caplog.records]
+    (row,) = [row for row in rows if row["message"] == DECIDED]
+    assert (row["question_id"], row["model"], row["task"]) == ("q-1", "tiny-vl@awq", "presence")
+    assert (row["raw"], row["thought"], row["thinking"]) == (pytest.approx(0.904837), False, 0)
 
 
 async def test_two_that_differ_leave_the_likelier_one_less_sure(film: Path, tmp_path: Path) -> None:
