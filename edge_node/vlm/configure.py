@@ -122,10 +122,12 @@ def parse(written: Mapping[str, Any], *, folder: Path) -> Config:
         return EMBEDDED
     row.only(*_COMMON, *(_OPENAI if kind == "openai" else _TRANSFORMERS))
     weights = _weights(row, folder) if kind == "transformers" else None
-    # Quantised weights are another model to whoever calibrates them.
+    # Quantised weights, or a quantised cache, are another model to whoever calibrates them.
     revision = row.name("revision", "unstated")
     if weights and weights.quantisation != "none":
-        revision = f"{revision}+{weights.quantisation}"
+        revision += f"+{weights.quantisation}"
+    if weights and weights.cache != "none":
+        revision += f"+kv-{weights.cache}"
     return Config(
         kind=cast("Kind", kind),
         model=row.name("model"),
@@ -246,7 +248,7 @@ def _weights(row: _Row, folder: Path) -> Weights:
     return Weights(
         path=folder / row.text("path"),
         quantisation=row.one_of("quantisation", ("none", "w8a8", "w4a16"), "none"),
-        cache=row.one_of("cache", ("none", "int8", "int4"), "none"),
+        cache=row.one_of("cache", ("none", "int4", "int8", "fp8"), "none"),
         device=row.text("device", "cpu"),
     )
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_node.compress.price import FixedTokens, PatchTokens
-from edge_node.thresholds import Bar
+from edge_node.thresholds import DEFAULT, Bar, Thresholds
 from edge_node.vlm import configure
 from foveate.errors import InvalidInput, NotFound, NotSupported
 from foveate.messages import Place, Task
 
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "vlm.yaml"
 FULL = """
 kind: openai
 url: https://gpu-1:8000/v1
@@ -68,6 +70,8 @@ def test_quantised_weights_are_another_model(tmp_path: Path) -> None:
     assert configure.parse(written, folder=tmp_path).tag == "smolvlm@r1"
     quantised = configure.parse(written | {"quantisation": "w4a16"}, folder=tmp_path)
     assert quantised.tag == "smolvlm@r1+w4a16"
+    both = configure.parse(written | {"quantisation": "w8a8", "cache": "int8"}, folder=tmp_path)
+    assert both.tag == "smolvlm@r1+w8a8+kv-int8"
     assert quantised.weights is not None
     assert quantised.weights.path == tmp_path / "weights"
 
@@ -144,3 +148,13 @@ def test_files_that_are_missing_are_named(tmp_path: Path) -> None:
     (tmp_path / "vlm.yaml").write_text(FULL)
     with pytest.raises(NotFound, match=r"bars\.yaml"):
         configure.load(tmp_path / "vlm.yaml")
+
+
+def test_the_example_is_the_defaults_but_for_what_it_calls_examples(tmp_path: Path) -> None:
+    example = configure.load(EXAMPLE)
+    plain = {"kind": "openai", "url": "http://127.0.0.1:8000/v1", "model": "Qwen/Qwen2.5-VL-7B-Instruct"}
+    default = configure.parse(plain, folder=tmp_path)
+    by_hand = Thresholds(defaults=dict.fromkeys((task for task in Task if task is not Task.LISTEN), DEFAULT))
+    assert example.thresholds == by_hand
+    assert example.prices == {"prompt": 0.0, "written": 0.0}
+    assert replace(example, thresholds=default.thresholds, prices={}) == default
