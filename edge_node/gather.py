@@ -214,7 +214,9 @@ class Gather:
         self.told = replace(self.told, again=self.told.again + 1)
 
     async def _settle(self, moment: Moment, *, state: str, reason: str) -> None:
-        logger.info("a moment is not looked at: %s", reason, extra={"event_id": moment.event_id, "state": state})
+        # Where a rule refuses one moment it refuses them all, which is no news.
+        level = logging.DEBUG if state == "refused" else logging.INFO
+        logger.log(level, "a moment is not looked at: %s", reason, extra={"event_id": moment.event_id})
         await self._wanted.settle(moment, state=state, reason=reason)
         if state == "refused":
             self.told = replace(self.told, refused=self.told.refused + 1)
