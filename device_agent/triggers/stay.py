@@ -40,7 +40,8 @@ class Stay:
         self._base: Track | None = None
         self._elsewhere: list[Sighting] = []
         self._visits: list[ZoneVisit] = []
-        self._within: dict[str, int] = {}  # zones that it stood in when it was last seen, with the visit's place
+        self._within: dict[str, int] = {}  # zones of the visits that go on, with the visit's place
+        self._seen_in: dict[str, float] = {}  # zones that it stood in when it was last seen, and since when
 
     def follow(self, item: Followed) -> None:
         """Takes in the newest state of its track."""
@@ -64,21 +65,25 @@ class Stay:
         return away and last.iou(track.sightings[0].box) >= _NEAR
 
     def visit(self, zones: Iterable[str], time: float) -> None:
-        """Takes in which zones it stood in when it was seen at `time`; sightings come in order."""
-        within = {}
+        """Takes in which zones it stood in when it was seen at `time`; sightings come in order.
+
+        A visit begins with the first of two sightings in a row, since one box may be half again too large.
+        """
+        within, seen = {}, {}
         for zone in zones:
-            known = self._within.get(zone)
-            if known is None:
-                self._visits.append(ZoneVisit(zone, time, time))
-                known = len(self._visits) - 1
-            else:
+            first, known = self._seen_in.get(zone, time), self._within.get(zone)
+            seen[zone] = first
+            if known is not None:
                 self._visits[known] = replace(self._visits[known], end=time)
-            within[zone] = known
-        self._within = within
-        excess = len(self._visits) - _VISITS
-        if excess > 0:
-            del self._visits[:excess]
-            self._within = {zone: index - excess for zone, index in within.items() if index >= excess}
+            elif first < time:
+                self._visits.append(ZoneVisit(zone, first, time))
+                known = len(self._visits) - 1
+            if known is not None:
+                within[zone] = known
+        excess = max(0, len(self._visits) - _VISITS)
+        del self._visits[:excess]
+        self._within = {zone: index - excess for zone, index in within.items() if index >= excess}
+        self._seen_in = seen
 
     def path(self) -> Track:
         """The track since it began to matter; its last sighting is always in it."""

@@ -192,15 +192,24 @@ def test_whoever_stands_still_in_a_zone_stays_in_it_while_nobody_looks() -> None
     assert [(v.zone, v.start - START, v.end - START) for v in event.tracks[0].zone_visits] == [("left", 0, 6)]
 
 
+def test_one_sighting_in_a_zone_is_no_visit() -> None:
+    trigger = triggers(_only(), zones=(LEFT,))
+    told: list[Event] = []
+    for second, box in enumerate([THERE, THERE, HERE, THERE, HERE, HERE]):
+        told += trigger.see(view(second, followed(1, 0, second, box=box)))
+    told += trigger.finish(START + 6)
+    assert [(v.start - START, v.end - START) for v in told[-1].tracks[0].zone_visits] == [(4, 5)]
+
+
 def test_of_many_visits_the_latest_are_kept() -> None:
     trigger = triggers(_only(), zones=(LEFT,))
     told: list[Event] = []
-    for second in range(100):
-        told += trigger.see(view(second, followed(1, 0, second, box=THERE if second % 2 else HERE)))
-    told += trigger.finish(START + 100)
+    for second in range(160):
+        told += trigger.see(view(second, followed(1, 0, second, box=THERE if second % 4 > 1 else HERE)))
+    told += trigger.finish(START + 160)
     starts = [visit.start - START for visit in told[-1].tracks[0].zone_visits]
     assert len(starts) == 32
-    assert starts[-1] == 98
+    assert starts[-1] == 156
     assert starts == sorted(starts)
 
 
