@@ -6,6 +6,8 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from sqlalchemy import func, select
 
@@ -419,3 +422,44 @@ def asleep() -> Perceive:
             return super().encode(image)
 
     return Perceive(encoder=Slow, voice=Silent, reader=None, recogniser=None)
+
+
+PARENT = """
+import asyncio, multiprocessing, time
+from functools import partial
+from pathlib import Path
+from edge_node.apart import Apart
+from edge_node.fetch import Clip
+from edge_node.perceive import embedded
+from edge_node.wanted import Moment
+from foveate.errors import BadVideo
+from foveate.messages import ClipHeader, Event, Representation, TriggerKind
+
+async def look():
+    header = ClipHeader("c", "cam", 0.0, 8.0, 1, b"", "video/mp4", Representation.CLIP)
+    event = Event("e", 1, "cam", "north", "eu", TriggerKind.MOTION, 0.0, 8.0, False, 0.5)
+    moment = Moment("e", 0, "cam", 2, False, 0.0, 8.0, 0)
+    try:
+        await Apart(embedded).look(Clip(header, Path(__file__)), event, moment, most=1)
+    except BadVideo:
+        print(multiprocessing.active_children()[0].pid, flush=True)
+        time.sleep(60)
+
+if __name__ == "__main__":
+    asyncio.run(look())
+"""
+
+
+def test_the_process_that_looks_ends_with_its_parent_even_when_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment)
+    try:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    child.wait(timeout=10)
