@@ -7,6 +7,7 @@ devices; `thresholds.py` knows what confidences are worth. Next: `think.py`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -152,11 +153,11 @@ class _Asked:
     async def first(self) -> _Answer:
         """The first answer, or its one repair."""
         try:
-            return self._readable(await self._say(self._prompt))
+            return await self._readable(await self._say(self._prompt))
         except MalformedMessage as error:
             what = error.metadata.get("what", "it could not be read.")
             rules = f"{self._prompt.rules}\n{_REPAIR.format(what=what)}"
-            return self._readable(await self._say(replace(self._prompt, rules=rules)))
+            return await self._readable(await self._say(replace(self._prompt, rules=rules)))
 
     async def again(self, first: _Answer, most: int) -> tuple[int, _Answer]:
         """Thinking from the first answer on, and the answer after it; the number of tokens thought."""
@@ -172,7 +173,7 @@ class _Asked:
         thought = await self._say(thinking, thinking=True)
         # A model may close the tag in its own words although it is a stop string.
         before = f"{start}{thought.text.split(CLOSE)[0].strip()}\n{CLOSE}\n"
-        return thought.written_tokens, self._readable(await self._say(replace(self._prompt, before=before)))
+        return thought.written_tokens, await self._readable(await self._say(replace(self._prompt, before=before)))
 
     async def _say(self, prompt: Prompt, *, thinking: bool = False) -> Said:
         left = self._deadline - time.monotonic()
@@ -190,12 +191,13 @@ class _Asked:
         )
         return said
 
-    def _readable(self, said: Said) -> _Answer:
+    async def _readable(self, said: Said) -> _Answer:
         if said.cut_off:
             raise MalformedMessage(
                 f"{self._vlm.tag} did not come to the end of its answer; give it more tokens.", what="it was too long."
             )
-        reading = self._read(said.text)
+        # A large document against a large schema takes a while.
+        reading = await asyncio.to_thread(self._read, said.text)
         return _Answer(said, reading, own_confidence(said, reading.spans))
 
 

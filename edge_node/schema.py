@@ -1,8 +1,8 @@
 """The asker's JSON Schema: read with suspicion, then held against documents.
 
 In: the text of a schema that somebody sent. Out: a `Schema` that names every mistake of a document by its place, or
-InvalidInput with the field at fault. It fetches nothing: references stay inside the schema. Blocking for
-microseconds. It knows no model. Next: `think.py` and whatever else writes documents.
+InvalidInput with the field at fault. It fetches nothing: references stay inside the schema. Blocking, for
+up to a second when both are large. It knows no model. Next: `think.py` and whatever else writes documents.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from foveate.errors import InvalidInput
 FIELD = "constraints.answer_schema"
 MOST_CHARACTERS = 16 * 1024
 """Of a schema, and of the document that fulfils it: what the wire carries."""
+MOST_VALUES = 1000
+"""In a document: each may be held against each part of the schema."""
 DEEPEST = 24
 """Levels of mappings and lists, in a schema and in a document."""
 MOST_REFERENCES = 24
@@ -47,8 +49,9 @@ class Schema:
 
     def mistakes(self, instance: Any) -> tuple[str, ...]:  # noqa: ANN401  any JSON value
         """What is wrong with a document, each with its place, at most four; empty when it fulfils the schema."""
-        if _depth(instance) > DEEPEST:
-            return (f"the document is nested deeper than {DEEPEST} levels",)
+        depth, values = _extent(instance)
+        if depth > DEEPEST or values > MOST_VALUES:
+            return (f"the document is deeper than {DEEPEST} levels or has more than {MOST_VALUES} values",)
         try:
             found = sorted(_validator(self.document).iter_errors(instance), key=lambda e: list(map(str, e.path)))
         except (RecursionError, Unresolvable):
@@ -79,7 +82,7 @@ def parse(text: str) -> Schema:
         raise _bad("", f"is not JSON ({_short(error)}); correct it") from error
     if not isinstance(document, dict):
         raise _bad("", 'is not a JSON object; write one such as {"type": "object"}')
-    if _depth(document) > DEEPEST:
+    if _extent(document)[0] > DEEPEST:
         raise _bad("", f"is nested deeper than {DEEPEST} levels; make it flatter")
     _check_words(document)
     try:
@@ -141,15 +144,16 @@ def _walk(value: Any, place: str) -> Iterator[tuple[str, str, Any]]:  # noqa: AN
         yield from _walk(below, here)
 
 
-def _depth(value: Any) -> int:  # noqa: ANN401  any JSON value
-    """Levels of nesting, counted without recursion."""
-    deepest, rest = 0, [(value, 1)]
+def _extent(value: Any) -> tuple[int, int]:  # noqa: ANN401  any JSON value
+    """Levels of nesting and number of values, counted without recursion."""
+    deepest, values, rest = 0, 0, [(value, 1)]
     while rest:
         one, level = rest.pop()
+        values += 1
         if isinstance(one, (dict, list)):
             deepest = max(deepest, level)
             rest.extend((below, level + 1) for below in (one.values() if isinstance(one, dict) else one))
-    return deepest
+    return deepest, values
 
 
 def _validator(document: Mapping[str, Any]) -> Draft202012Validator:

@@ -99,8 +99,8 @@ class VlmAnswerer:
         """The weighed answer; InvalidInput names the field of a schema that cannot be used."""
         if not _concerned(request):
             return await self._inner.answer(request)
-        wanted = schema.parse(request.question.constraints.answer_schema) if _extracts(request) else None
-        began = time.monotonic()
+        began, text = time.monotonic(), request.question.constraints.answer_schema
+        wanted = await asyncio.to_thread(schema.parse, text) if _extracts(request) else None
         with self._looks.keeping(request):
             embedded = await self._embedded(request)
             left = request.time_left_s - (time.monotonic() - began) - _REPLY_S

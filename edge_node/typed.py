@@ -142,6 +142,8 @@ def _document(text: str, schema: Schema) -> Reading:
     written = json.dumps(found, ensure_ascii=False)
     if len(written) > MOST_CHARACTERS:
         raise _bad("the document is too long.")
+    if not _sendable(written):
+        raise _bad("the document holds half of a sign.")
     mistakes = schema.mistakes(found)
     if mistakes:
         # What breaks the schema is told by the schema's own words: the document's may be a stranger's.
@@ -181,6 +183,15 @@ def _leaves(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     for match in _LEAF.finditer(text, start, end):
         if match.group(2) is None:
             yield match.span(1) if match.group(1) is not None else match.span()
+
+
+def _sendable(text: str) -> bool:
+    """Whether it can be written as UTF-8: JSON may spell half of a sign, which no message carries."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _no_constant(name: str) -> float:

@@ -79,6 +79,11 @@ def test_a_deep_document_is_a_mistake_not_a_crash() -> None:
     assert "deeper" in schema.parse("{}").mistakes(deep)[0]
 
 
+def test_a_document_of_many_values_is_a_mistake() -> None:
+    assert "1000 values" in schema.parse("{}").mistakes([0] * 1001)[0]
+    assert schema.parse("{}").mistakes([0] * 999) == ()
+
+
 def test_the_heaviest_pattern_that_is_taken_ends_soon() -> None:
     checked = schema.parse(json.dumps({"type": "string", "pattern": "a*b"}))
     began = time.perf_counter()

@@ -108,6 +108,12 @@ def test_a_broken_document_is_told_by_the_schemas_words_alone() -> None:
     assert caught.value.metadata["what"] == ("it breaks the schema at /properties/cars/items/enum, /properties/n/type.")
 
 
+def test_half_of_a_sign_is_carried_by_no_message() -> None:
+    with pytest.raises(MalformedMessage, match="half of a sign"):
+        form_by(schema.parse("{}")).read('{"a": "\\ud800"}')
+    assert form_of(Task.READ, pictures=1).read('{"answer": "a\\ud800"}').value == "a"
+
+
 def test_a_document_too_long_for_the_wire_is_refused() -> None:
     form = form_by(schema.parse("{}"))
     with pytest.raises(MalformedMessage, match="too long"):
