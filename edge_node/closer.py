@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from edge_node.decode import Timeline, frames, timeline
+from edge_node.decode import Frame, Timeline, frames, timeline
 from edge_node.devices import Devices
 from edge_node.fetch import Clip, Pulls
 from edge_node.look import Look, Seen
 from foveate.errors import FoveateError
 from foveate.facts import moment_of
 from foveate.messages import Answer, AnswerRequest, ClipHeader, Evidence, Pick, Task
+from foveate.vision.boxes import Box
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -34,6 +35,9 @@ NEAR_S = 1.2  # around the moment that a presence or a count is about
 _STEP_S = 0.2  # five pictures a second
 _REFINED = 10  # pictures between two of those
 _ENOUGH = 4  # pictures after the first sighting that make it sure
+_MOST_BOXES, _CLEAR = 4, 0.3  # crops of one picture, and the detector's score from which one is worth encoding
+_TELLING_S = 0.6  # time kept for answering without what is late
+_LATE = "the pictures did not come and could not be looked at in time"
 _LOOKING_S = 1.0  # time kept for decoding and detecting when a clip is waited for
 
 
@@ -90,6 +94,28 @@ class Closer:
         there = [self._by_device_clock(window) for window in windows]
         results = await asyncio.gather(*(self._one(request, window, work) for window in there))
         return [r for r, _ in results if r is not None], [why for _, why in results if why]
+
+    def boxes(self, frame: Frame) -> list[Box]:
+        """Where the clearest things of a picture are, whatever they are called; blocking."""
+        return [one.box for one in self._look.detect(frame.picture)[:_MOST_BOXES] if one.score >= _CLEAR]
+
+    async def look_in_time(self, request: AnswerRequest, memory: Answer) -> tuple[list[Looked], list[str]]:
+        """As `look`; nothing, and why, when time runs out."""
+        try:
+            async with asyncio.timeout(max(0.1, request.time_left_s - _TELLING_S)):
+                return await self.look(request, memory)
+        except TimeoutError:
+            return [], [_LATE]
+
+    async def each_in_time(
+        self, request: AnswerRequest, windows: Sequence[Window], work: Callable[[Window, Clip], Result]
+    ) -> tuple[list[Result], list[str]]:
+        """As `each`; nothing, and why, when time runs out."""
+        try:
+            async with asyncio.timeout(max(0.1, request.time_left_s - _TELLING_S)):
+                return await self.each(request, windows, work)
+        except TimeoutError:
+            return [], [_LATE]
 
     async def _one(
         self, request: AnswerRequest, window: Window, work: Callable[[Window, Clip], Result]

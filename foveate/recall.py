@@ -1,7 +1,7 @@
 """The embedded default's answer from what is remembered: extractive, from FACTS, and EMBEDDING for unnamed things.
 
 In: a placed question, the memory and, for subjects without a detector's name, a text encoder. Out: an `Answer` that
-cites its events and says how unsure it is. It is no VLM: presence, count and find only, the rest is "cannot tell".
+cites its events and says how unsure it is. It is no VLM: presence, count, find and compare; else "cannot tell".
 It moves no picture and asks no device. Next: the edge's `answer.py`, which looks closer, and the cloud's `reason`.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from foveate import compare
 from foveate.facts import LOST_S, MOST_EVENTS, Heard, cannot_tell, from_events, moment_of
 from foveate.likeness import from_likeness
 from foveate.memory import Memory
@@ -24,6 +25,9 @@ MOST_WHOLE = 500
 
 MOST_ALIKE = 12
 """Events read whole for a question by meaning: the best is cited, and the rest shows that there is more than one."""
+
+MOST_ALIKE = 200
+"""Events compared with a subject that has no name; past that the median of all is asked for by itself."""
 
 TASKS = (Task.PRESENCE, Task.COUNT, Task.FIND)
 
@@ -56,8 +60,10 @@ async def recall(request: AnswerRequest, memory: Memory, text: Sentences | None)
     Raises Unreachable when the database is gone.
     """
     wanted = request.understanding
+    if wanted.task is Task.COMPARE:
+        return await _compared(request, memory, text)
     if wanted.task not in TASKS:
-        reason = f"the embedded default answers presence, count and find; {wanted.task} needs a VLM"
+        reason = f"facts and embeddings answer presence, count, find and compare; {wanted.task} needs more than those"
         return cannot_tell(request, reason)
     if not wanted.labels:
         return await _by_meaning(request, memory, text)
@@ -102,6 +108,31 @@ async def _by_outlines(request: AnswerRequest, memory: Memory, heard: Heard, *, 
     return from_events(request, [whole.get(event.event_id, event) for event in outlines], heard)
 
 
+async def _compared(request: AnswerRequest, memory: Memory, text: Sentences | None) -> Answer:
+    if why := compare.refusal(request):
+        return cannot_tell(request, why)
+    sides = [compare.side_request(request, side) for side in request.understanding.sides]
+    if compare.at_a_moment(request):
+        return compare.from_counts(request, [await recall(side, memory, text) for side in sides])
+    ever = await memory.devices()
+    unheard = dict.fromkeys(device for side in sides for device in side.device_ids if device not in ever)
+    if any(not ever & set(side.device_ids) for side in sides):
+        return cannot_tell(request, f"nothing was ever heard of {', '.join(unheard)}")
+    reason = f"nothing was ever heard of {', '.join(unheard)}" if unheard else ""
+    return compare.from_tracks(request, [await _measured(side, memory) for side in sides], reason=reason)
+
+
+async def _measured(request: AnswerRequest, memory: Memory) -> compare.Measured:
+    wanted = request.understanding
+    scope = {"device_ids": request.device_ids, "labels": wanted.labels, "start": wanted.start, "end": wanted.end}
+    if wanted.zones:
+        return compare.measured(request, await memory.select(**scope, limit=MOST_WHOLE))  # type: ignore[arg-type]
+    outlines = await memory.tracks(**scope, limit=MOST_EVENTS)  # type: ignore[arg-type]
+    found = compare.measured(request, outlines)
+    whole = await memory.events([piece.event_id for piece in found.evidence])
+    return compare.measured(request, [whole.get(event.event_id, event) for event in outlines])
+
+
 async def _zones(request: AnswerRequest, memory: Memory) -> tuple[str, ...]:
     """The zones that the devices in scope told of lately, whatever was seen in them."""
     told = await memory.select(device_ids=request.device_ids, end=request.understanding.end, limit=MOST_WHOLE)
@@ -121,10 +152,14 @@ async def _by_meaning(request: AnswerRequest, memory: Memory, text: Sentences | 
         return cannot_tell(request, f"{unnamed}, and no embeddings may be compared here")
     if wanted.task is Task.COUNT:
         return cannot_tell(request, f"{unnamed}, and likeness cannot count")
-    prompt = pictured(wanted.subject) if wanted.subject else request.question.text
-    vector = (await asyncio.to_thread(text.encode, [prompt]))[0]
-    prompted = Embedding(space, tuple(map(float, vector)))
-    scope: dict[str, Any] = {"device_ids": request.device_ids, "start": wanted.start, "end": wanted.end}
-    found = await memory.nearest(prompted, limit=MOST_ALIKE, **scope)
-    median = await memory.median_likeness(prompted, **scope) if found else None
-    return from_likeness(request, found, median=median)
+    vector = Embedding(space, await asyncio.to_thread(encoded, request, text))
+    scope = {"device_ids": request.device_ids, "start": wanted.start, "end": wanted.end}
+    found = await memory.nearest(vector, **scope, limit=MOST_ALIKE)  # type: ignore[arg-type]
+    median = await memory.median_likeness(vector, **scope) if len(found) == MOST_ALIKE else None  # type: ignore[arg-type]
+    return from_likeness(request, found, median)
+
+
+def encoded(request: AnswerRequest, text: Sentences) -> tuple[float, ...]:
+    """The subject, or without one the whole question, in the space of the pictures. Blocking, a millisecond."""
+    subject = request.understanding.subject
+    return tuple(map(float, text.encode([pictured(subject) if subject else request.question.text])[0]))

@@ -458,7 +458,10 @@ async def test_a_device_that_dawdles_leaves_memory_to_answer_in_time(site: Fixtu
 
 async def test_what_needs_a_vlm_cannot_be_told(site: Fixture) -> None:
     answer = await site.ask(request(Task.DESCRIBE, Representation.CLIP))
-    assert answer.reason == "the embedded default answers presence, count and find; describe needs a VLM"
+    assert (
+        answer.reason
+        == "the embedded default lists things, numbers, colours, text and speech, and sees nothing beyond that"
+    )
 
 
 async def test_a_clip_for_somebody_elsewhere_goes_to_the_router_or_is_refused(site: Fixture, tmp_path: Path) -> None:

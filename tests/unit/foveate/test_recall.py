@@ -182,7 +182,9 @@ def test_tracks_of_other_labels_do_not_count() -> None:
 async def test_what_needs_a_vlm_says_so() -> None:
     answer = await recall(request(Task.DESCRIBE), None, None)  # type: ignore[arg-type]  # memory is not asked
     assert answer.outcome is Outcome.CANNOT_TELL
-    assert answer.reason == "the embedded default answers presence, count and find; describe needs a VLM"
+    assert (
+        answer.reason == "facts and embeddings answer presence, count, find and compare; describe needs more than those"
+    )
 
 
 async def test_unnamed_things_need_embeddings() -> None:
