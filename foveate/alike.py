@@ -12,7 +12,19 @@ import logging
 from collections.abc import Sequence
 
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import ColumnElement, Integer, String, Table, bindparam, cast, func, literal_column, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    String,
+    Table,
+    bindparam,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from foveate.messages import Embedding
@@ -26,10 +38,10 @@ LONGEST_INDEXED = 2000
 """Dimensions; pgvector's HNSW holds no longer vectors of single precision, which are compared one by one."""
 
 _BUILD_MEMORY = "320MB"  # 150,000 vectors of 384 dimensions
-_EF_SEARCH = (100, 1000)  # least, and pgvector's most
+_EF_SEARCH = (400, 1000)  # least, and pgvector's most
 _MOST_TUPLES = 200_000  # visited before a search through narrow filters gives up and compares all
-SAMPLE = 500
-"""Candidates of which a median is taken."""
+SAMPLE = 200
+"""Least number of candidates of which a median is taken, when there are more."""
 
 MOST_INDICES = 8
 """Indices of one table; a device that invents models must not make every write slow."""
@@ -146,19 +158,27 @@ async def nearest(
 
 
 async def median(
-    connection: AsyncConnection, table: Table, wanted: Embedding, *, where: Sequence[ColumnElement[bool]]
+    connection: AsyncConnection,
+    table: Table,
+    wanted: Embedding,
+    *,
+    where: Sequence[ColumnElement[bool]],
+    lot: ColumnElement[int],
+    lots: int,
 ) -> float | None:
-    """The median similarity of the candidates, past 500 of a fixed sample of about so many; None when there is none."""
-    conditions = [*_same(table, wanted.model, len(wanted.values)), *where]
-    number = int(await connection.scalar(select(func.count()).select_from(table).where(*conditions)) or 0)
-    if not number:
-        return None
-    # Drawn by a hash of the key, so that the same question has the same answer twice.
-    if number > SAMPLE:
-        conditions.append(func.abs(func.hashtext(_key(table))) % (number // SAMPLE) == 0)
+    """The median similarity of the candidates, None when there is none.
+
+    Of many, that of those in the first lots, as many lots as give a sample of 200: `lot` is one of 0 to `lots` - 1 that
+    each row drew for good, so that the same question has the same answer twice.
+    """
     distance = table.c.embedding.cosine_distance(list(wanted.values))
-    middle = select(func.percentile_cont(0.5).within_group(distance)).where(*conditions)
-    found = await connection.scalar(middle)
+    middle = func.percentile_cont(0.5).within_group(distance)
+    for share in (64, 8, 1):
+        conditions = [*_same(table, wanted.model, len(wanted.values)), *where]
+        conditions += [lot < literal(lots // share)] if share > 1 else []
+        found, number = (await connection.execute(select(middle, func.count()).where(*conditions))).one()
+        if number >= SAMPLE:
+            break
     return None if found is None else 1.0 - float(found)
 
 

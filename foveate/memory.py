@@ -13,7 +13,20 @@ from dataclasses import replace
 from typing import Any
 
 from psycopg import errors as postgres
-from sqlalchemy import Executable, Table, delete, func, literal, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Integer,
+    Table,
+    delete,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,6 +38,8 @@ from foveate.errors import FoveateError, InvalidInput, NotReady, OutOfSpace, Ove
 from foveate.messages import Embedding, Event
 from foveate.remembered import (
     EVENTS,
+    LOT,
+    LOTS,
     TRACKS,
     event_in,
     make_tables,
@@ -34,6 +49,7 @@ from foveate.remembered import (
     track_rows,
     tracks_overlapping,
 )
+from foveate.wire import utc
 
 _CONNECT_SECONDS = 5
 _C, _T = EVENTS.c, TRACKS.c
@@ -209,10 +225,11 @@ class Memory:
         start: float | None = None,
         end: float | None = None,
     ) -> float | None:
-        """The median cosine similarity of the events in scope, past 500 of a sample of them; None when none has one."""
+        """The median cosine similarity of the events in scope, of many a sample of them; None for none."""
         where = overlapping(device_ids=device_ids, start=start, end=end)
         async with self.transaction() as connection:
-            return await alike.median(connection, EVENTS, embedding, where=where)
+            lot = literal_column(LOT, type_=Integer)
+            return await alike.median(connection, EVENTS, embedding, where=where, lot=lot, lots=LOTS)
 
     async def about(self, table: str) -> int:
         """How many rows a table has, as the database last estimated."""
@@ -236,7 +253,8 @@ class Memory:
         query = select(names.c.name).where(names.c.name.is_not(None))
         if start is not None or end is not None:
             told = select(_C.event_id).where(_C.device_id == names.c.name)
-            query = query.where(told.where(*overlapping(device_ids=None, start=start, end=end)).exists())
+            within = told.where(*overlapping(device_ids=None, start=start, end=end)).exists()
+            query = query.where(or_(_soon_after(names.c.name, start, end), within))
         async with self.transaction() as connection:
             return frozenset((await connection.scalars(query)).all())
 
@@ -290,3 +308,10 @@ def _tracks_of(event: Event) -> Sequence[Executable]:
     rows = track_rows(event)
     forget = delete(TRACKS).where(_T.event_id == event.event_id)
     return (forget, insert(TRACKS).values(rows)) if rows else (forget,)
+
+
+def _soon_after(name: ColumnElement[str], start: float | None, end: float | None) -> ColumnElement[bool]:
+    """Whether the first event of the device that ends after `start` begins before `end`: quick, and often enough."""
+    first = select(_C.start_time).where(_C.device_id == name, *overlapping(device_ids=None, start=start, end=None))
+    near = first.order_by(_C.end_time).limit(1).correlate_except(EVENTS).scalar_subquery()
+    return near.is_not(None) if end is None else near <= utc(end)
