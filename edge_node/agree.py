@@ -23,12 +23,14 @@ _BETTER = (Task.DESCRIBE, Task.SUMMARISE)  # a list of labels is no description:
 
 
 def settle(request: AnswerRequest, embedded: Answer, seen: Answer) -> Answer:
-    """One answer; tokens, model and price stay the model's, whichever answer stands."""
-    answer = _weighed(request.understanding.task, embedded, seen)
+    """One answer; it names both models where both were weighed, and costs what both cost."""
+    task = request.understanding.task
+    answer = _weighed(task, embedded, seen)
+    both = embedded.outcome is Outcome.ANSWERED and task not in _BETTER
     return replace(
         answer,
         confidence=min(0.99, max(0.0, answer.confidence)),
-        model=seen.model,
+        model=" + ".join(dict.fromkeys(filter(None, (embedded.model if both else "", seen.model)))),
         tokens=seen.tokens,
         cost_usd=embedded.cost_usd + seen.cost_usd,
         moved_bytes=max(embedded.moved_bytes, seen.moved_bytes),

@@ -45,6 +45,7 @@ TASKS = (
 _REPLY_S = 0.3  # kept back for weighing, guarding and the way
 _LEAST_S = 1.0  # of what is left, for asking a model to be worth it
 _FIRST = 0.5  # share of the time that the embedded answer may take
+_SHOWN_MORE = 4  # times its budget of tokens that a model in this process is shown
 _PARTS = "\nA picture with the camera and time of the one before it is an enlarged part of that one."
 
 
@@ -210,11 +211,15 @@ def with_model(
 ) -> VlmAnswerer:
     """`inner` with the configured model around it; one in this process stands at the site itself."""
     config = opened.config
+    allowance = config.allowance
+    if config.weights is not None:
+        # Of what a model in this process is shown, LongVU's stages keep what fits its budget.
+        allowance = replace(allowance, budget=_SHOWN_MORE * allowance.budget)
     model = Model(
         gate=Gate(opened.vlm, thresholds=config.thresholds, most_thinking=config.most_thinking),
         sees=opened.vlm.sees,
         place=config.server.place if config.server else here,
-        allowance=config.allowance,
+        allowance=allowance,
         prices=config.prices,
     )
     recollect = Recollect(scene)

@@ -74,6 +74,12 @@ class Weights:
     cache: str = "none"
     device: str = "cpu"
 
+    @property
+    def squeezed(self) -> str:
+        """What is added to the revision, such as +w4a16+kv-int8; empty at full precision."""
+        weights = "" if self.quantisation == "none" else f"+{self.quantisation}"
+        return weights + ("" if self.cache == "none" else f"+kv-{self.cache}")
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -93,8 +99,8 @@ class Config:
 
     @property
     def tag(self) -> str:
-        """`model@revision`; a quantisation is part of the revision."""
-        return f"{self.model}@{self.revision}"
+        """`model@revision`; weights or a cache of fewer bits are another model to whoever calibrates them."""
+        return f"{self.model}@{self.revision}{self.weights.squeezed if self.weights else ''}"
 
 
 EMBEDDED = Config("embedded")
@@ -122,16 +128,10 @@ def parse(written: Mapping[str, Any], *, folder: Path) -> Config:
         return EMBEDDED
     row.only(*_COMMON, *(_OPENAI if kind == "openai" else _TRANSFORMERS))
     weights = _weights(row, folder) if kind == "transformers" else None
-    # Quantised weights, or a quantised cache, are another model to whoever calibrates them.
-    revision = row.name("revision", "unstated")
-    if weights and weights.quantisation != "none":
-        revision += f"+{weights.quantisation}"
-    if weights and weights.cache != "none":
-        revision += f"+kv-{weights.cache}"
     return Config(
         kind=cast("Kind", kind),
         model=row.name("model"),
-        revision=revision,
+        revision=row.name("revision", "unstated"),
         sees=row.yes("sees", True),
         limits=Limits(
             timeout_s=row.number("timeout_s", 60.0, least=0.1, most=3600.0),
@@ -165,7 +165,11 @@ async def open_vlm(config: Config) -> AsyncIterator[Vlm]:
                 key=key_of(config.server),
             )
     elif config.weights is not None:
-        yield await asyncio.to_thread(_in_process, config)
+        model = await asyncio.to_thread(_in_process, config)
+        try:
+            yield model
+        finally:
+            model.close()
     else:
         raise NotSupported("The embedded default is no vision-language model; name one in the configuration.")
 
@@ -211,13 +215,13 @@ def _client() -> Any:  # noqa: ANN401  httpx.AsyncClient
     return httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=httpx.Timeout(None, connect=5.0))
 
 
-def _in_process(config: Config) -> Vlm:
+def _in_process(config: Config) -> Any:  # noqa: ANN401  a Vlm that is closed; typed where torch is
     try:
         in_process = importlib.import_module("edge_node.vlm.in_process")  # it needs the extra `vlm`
     except ModuleNotFoundError as error:
         message = f"{error.name} is not installed; run `pip install foveate[vlm]` for models in this process."
         raise NotReady(message, reason="EXTRA_MISSING") from error
-    return cast("Vlm", in_process.open_model(config))
+    return in_process.open_model(config)
 
 
 def _server(row: _Row, folder: Path) -> Server:

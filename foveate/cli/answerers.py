@@ -70,6 +70,7 @@ def _read(file: Path, *, site: str) -> Answerer:
     model, origin = written.get("model"), written.get("url") or written.get("path")
     if not all(isinstance(word, str) and word for word in (kind, model, origin)):
         raise InvalidInput(f"The model configuration {file} needs kind, model, and url or path.", path=str(file))
-    squeezed = written.get("quantisation", "none")
-    revision = f"{written.get('revision', 'unstated')}{'' if squeezed == 'none' else f'+{squeezed}'}"
+    bits = {"+": written.get("quantisation", "none"), "+kv-": written.get("cache", "none")}
+    squeezed = "".join(f"{mark}{kind}" for mark, kind in bits.items() if kind != "none")
+    revision = f"{written.get('revision', 'unstated')}{squeezed}"
     return Answerer(site, str(kind), f"{model}@{revision}", str(origin), str(file))

@@ -112,6 +112,12 @@ def test_words_that_were_read_agree_but_for_case_and_signs() -> None:
     assert surer.value == "NO EXIT"
 
 
+def test_both_that_were_weighed_are_named() -> None:
+    known = replace(detector(True, 0.9), model="nanodet-g@1")
+    assert agree.settle(request(Task.PRESENCE), known, model(True, 0.7)).model == "nanodet-g@1 + tiny@awq"
+    assert agree.settle(request(Task.DESCRIBE), known, model("A yard.", 0.7)).model == "tiny@awq"
+
+
 def test_a_description_is_the_models() -> None:
     answer = agree.settle(request(Task.DESCRIBE), detector("person, car", 0.9), model("A man parks.", 0.6))
     assert (answer.value, answer.confidence) == ("A man parks.", 0.6)
