@@ -18,12 +18,13 @@ from edge_node.closer import Closer
 from edge_node.command import Commands
 from edge_node.devices import Devices
 from edge_node.egress import Egress
-from edge_node.fetch import Fetch, Orders
+from edge_node.fetch import Fetch
 from edge_node.look import Look
 from edge_node.pipeline import Parts
 from edge_node.receive import Receive
 from edge_node.redacted import RedactHere
 from edge_node.remember import Remember
+from edge_node.roster import Roster
 from edge_node.sequences import Sequences
 from edge_node.serve import Relay, Site
 from edge_node.settings import Settings
@@ -72,6 +73,7 @@ def edge(
     here = Place(subjects.checked_name(chosen.region, what="region"), subjects.checked_name(chosen.site, what="site"))
     cloud = Place(region=chosen.cloud_region)
     devices, look = Devices(here=here, policy=policy), Look(models.detector)
+    roster = Roster(devices=devices, here=here, path=chosen.data_dir / "devices.binpb")
     rules: dict[str, Any] = {"memory": memory, "policy": policy, "devices": devices, "cloud": cloud}
     egress = Egress(bridged=bridged, here=here, redactor=look.redacted, **rules)
     store = ClipStore(chosen.data_dir / "clips", max_bytes=chosen.clip_bytes)
@@ -99,12 +101,15 @@ def edge(
         relay=Relay(bridged=bridged, site=site, here=here),
         commands=Commands(local=local, site=here.site_id, text=models.text, guard=egress.guard_state),
         devices=devices,
+        roster=roster,
         cloud_grpc=chosen.cloud_grpc,
         trim=Trim(local=local, bridged=bridged, site=here.site_id),
         back_fills=back_fills,
         archive=archive,
     )
-    return Edge(parts, _services(site, memory=memory, fetch=fetch, orders=near, egress=egress, here=here))
+    fleet = on_site.FleetServicer(memory=memory, here=here, egress=egress, roster=roster, policy=policy)
+    clips = on_site.ClipServicer(fetch=fetch, orders=near, egress=egress, here=here)
+    return Edge(parts, _services(on_site.AnswerServicer(site), clips, fleet))
 
 
 def _archive(chosen: Settings) -> dict[str, Any]:
@@ -114,12 +119,10 @@ def _archive(chosen: Settings) -> dict[str, Any]:
 
 
 def _services(
-    site: Site, *, memory: Memory, fetch: Fetch, orders: Orders, egress: Egress, here: Place
+    answers: on_site.AnswerServicer, clips: on_site.ClipServicer, fleet: on_site.FleetServicer
 ) -> tuple[tuple[Any, Any], ...]:
-    fleet = on_site.FleetServicer(memory=memory, here=here, egress=egress)
-    clips = on_site.ClipServicer(fetch=fetch, orders=orders, egress=egress, here=here)
     return (
-        (answer_grpc.add_AnswerServiceServicer_to_server, on_site.AnswerServicer(site)),
+        (answer_grpc.add_AnswerServiceServicer_to_server, answers),
         (clip_grpc.add_ClipServiceServicer_to_server, clips),
         (fleet_grpc.add_FleetServiceServicer_to_server, fleet),
     )

@@ -1,12 +1,13 @@
 """gRPC for the site itself: devices upload their clips, people on site ask, list events and fetch clips.
 
 In: calls on the site's network. Out: what `serve.Site`, the clip store and the memory say; errors become statuses.
-The registry lives in the cloud, so the rest of FleetService is answered with where to ask. Next: `__main__`.
+The registry lives in the cloud: this site tells what it knows of itself, and where to register. Next: `__main__`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
@@ -15,11 +16,14 @@ import uuid_utils
 
 from edge_node.egress import Egress
 from edge_node.fetch import Clip, Fetch, Orders
+from edge_node.roster import Roster
 from edge_node.serve import Site
+from foveate import messages
 from foveate.clips import chunks
-from foveate.errors import NotSupported
+from foveate.errors import NotFound, NotSupported
 from foveate.memory import Memory
 from foveate.messages import ClipOrder, Place, Representation
+from foveate.residency import ResidencyPolicy
 from foveate.v1 import answer_service_pb2 as answer_pb
 from foveate.v1 import answer_service_pb2_grpc as answer_grpc
 from foveate.v1 import clip_service_pb2 as clip_pb
@@ -27,7 +31,18 @@ from foveate.v1 import clip_service_pb2_grpc as clip_grpc
 from foveate.v1 import fleet_service_pb2 as fleet_pb
 from foveate.v1 import fleet_service_pb2_grpc as fleet_grpc
 from foveate.v1 import residency_pb2 as residency_pb
-from foveate.wire import answer_to, clip_header_to, event_to, moment, optional_moment, place_of, request_of
+from foveate.wire import (
+    answer_to,
+    clip_header_to,
+    device_to,
+    event_to,
+    moment,
+    optional_moment,
+    place_of,
+    policy_to,
+    request_of,
+    site_to,
+)
 from foveate.wire.scalars import enum_of
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 1000
@@ -98,12 +113,14 @@ class ClipServicer(clip_grpc.ClipServiceServicer):
 
 
 class FleetServicer(fleet_grpc.FleetServiceServicer):
-    """What this site remembers; the registry of the fleet is the cloud's."""
+    """What this site remembers and knows of itself; the registry of the fleet is the cloud's."""
 
-    def __init__(self, *, memory: Memory, here: Place, egress: Egress) -> None:
+    def __init__(self, *, memory: Memory, here: Place, egress: Egress, roster: Roster, policy: ResidencyPolicy) -> None:
         self._memory = memory
         self._here = here
         self._egress = egress
+        self._roster = roster
+        self._policy = policy
 
     async def ListEvents(self, request: fleet_pb.ListEventsRequest, context: Context) -> fleet_pb.ListEventsResponse:
         """Remembered events, newest first, as far as residency shows them to people on site."""
@@ -124,25 +141,31 @@ class FleetServicer(fleet_grpc.FleetServiceServicer):
         """Not here."""
         _ask_the_cloud()
 
-    async def ListSites(self, request: Any, context: Context) -> NoReturn:  # noqa: ANN401
-        """Not here."""
-        _ask_the_cloud()
+    async def ListSites(self, request: fleet_pb.ListSitesRequest, context: Context) -> fleet_pb.ListSitesResponse:
+        """This site, which is online for whoever can ask it."""
+        own = messages.Site(self._here.site_id, self._here.region, online=True, seen=time.time())
+        return fleet_pb.ListSitesResponse(sites=[site_to(own)])
 
-    async def ListDevices(self, request: Any, context: Context) -> NoReturn:  # noqa: ANN401
-        """Not here."""
-        _ask_the_cloud()
+    async def ListDevices(self, request: fleet_pb.ListDevicesRequest, context: Context) -> fleet_pb.ListDevicesResponse:
+        """The devices of this site, as last heard of."""
+        wanted = request.site_id in ("", self._here.site_id)
+        return fleet_pb.ListDevicesResponse(devices=map(device_to, self._roster.list()) if wanted else ())
 
-    async def GetDevice(self, request: Any, context: Context) -> NoReturn:  # noqa: ANN401
-        """Not here."""
-        _ask_the_cloud()
+    async def GetDevice(self, request: fleet_pb.GetDeviceRequest, context: Context) -> fleet_pb.GetDeviceResponse:
+        """One device of this site."""
+        known = {device.device_id: device for device in self._roster.list()}
+        if (device := known.get(request.device_id)) is None:
+            listed = ", ".join(known) or "none yet"
+            raise NotFound(f"There is no device {request.device_id!r} here; known are: {listed}.")
+        return fleet_pb.GetDeviceResponse(device=device_to(device))
 
-    async def GetPolicy(self, request: Any, context: Context) -> NoReturn:  # noqa: ANN401
-        """Not here."""
-        _ask_the_cloud()
+    async def GetPolicy(self, request: fleet_pb.GetPolicyRequest, context: Context) -> fleet_pb.GetPolicyResponse:
+        """The rules that this edge keeps."""
+        return fleet_pb.GetPolicyResponse(policy=policy_to(self._policy))
 
 
 def _ask_the_cloud() -> NoReturn:
-    raise NotSupported("An edge node keeps no registry; ask the cloud service.")
+    raise NotSupported("An edge node registers nothing; ask the cloud service.")
 
 
 async def _blocks(clip: Clip) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ from edge_node.devices import Devices
 from edge_node.egress import Egress, out_stream
 from edge_node.receive import Receive, events_stream
 from edge_node.registry import learn_labels
+from edge_node.roster import Roster
 from edge_node.serve import Relay
 from edge_node.trim import Trim
 from foveate import subjects
@@ -34,6 +35,7 @@ class Parts:
     relay: Relay
     commands: Commands
     devices: Devices
+    roster: Roster
     cloud_grpc: str
     trim: Trim
     back_fills: BackFills
@@ -60,4 +62,4 @@ async def run(parts: Parts, stop: asyncio.Event) -> None:
         running.create_task(parts.trim.run(stop))
         running.create_task(parts.back_fills.run(stop))
         running.create_task(parts.archive.run(stop))
-        running.create_task(learn_labels(parts.cloud_grpc, site=site, devices=parts.devices, stop=stop))
+        running.create_task(learn_labels(parts.cloud_grpc, site=site, roster=parts.roster, stop=stop))

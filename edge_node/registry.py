@@ -1,7 +1,7 @@
-"""The labels of the site's devices, as the cloud's registry has them: residency rules look at labels.
+"""The site's devices as the cloud's registry has them: residency rules look at their labels.
 
-In: the cloud's FleetService, asked now and then. Out: labels told to `devices.py`, which is next. A cloud that cannot
-be reached changes nothing: events carry labels too, and a device whose labels nobody told is treated strictly.
+In: the cloud's FleetService, asked now and then. Out: devices told to `roster.py`, which is next and keeps them. A
+cloud that cannot be reached changes nothing: a device whose labels nobody ever told is treated strictly.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 
-from edge_node.devices import Devices
+from edge_node.roster import Roster
 from foveate import rpc
 from foveate.errors import FoveateError
 from foveate.v1 import fleet_service_pb2 as pb
@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 EVERY_S, AGAIN_S = 30.0, 2.0
 
 
-async def learn_labels(cloud_grpc: str, *, site: str, devices: Devices, stop: asyncio.Event) -> None:
-    """Asks until `stop` is set: every half minute, and soon again while the cloud does not answer."""
+async def learn_labels(cloud_grpc: str, *, site: str, roster: Roster, stop: asyncio.Event) -> None:
+    """Recalls what was known, then asks until `stop` is set: every half minute, soon again while nobody answers."""
+    await roster.recall()
     if not cloud_grpc:
         return
     async with rpc.channel(cloud_grpc) as channel:
@@ -33,9 +34,7 @@ async def learn_labels(cloud_grpc: str, *, site: str, devices: Devices, stop: as
             try:
                 with rpc.translated():
                     answer = await stub.ListDevices(pb.ListDevicesRequest(site_id=site), timeout=5)
-                for message in answer.devices:
-                    device = device_of(message)
-                    devices.learn(device.device_id, device.labels)
+                await roster.learn([device_of(message) for message in answer.devices])
             except FoveateError as error:
                 logger.debug("labels were not learnt: %s", error)
                 pause = AGAIN_S

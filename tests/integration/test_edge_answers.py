@@ -493,7 +493,7 @@ async def test_people_on_site_ask_list_and_fetch_over_grpc(site: Fixture) -> Non
         listed = await FleetServiceStub(channel).ListEvents(fleet_pb.ListEventsRequest(), timeout=10)
         assert [made.event_id for made in listed.events] == ["fixed-1-3.9"]
         with pytest.raises(NotSupported, match="ask the cloud"), rpc.translated():
-            await FleetServiceStub(channel).ListSites(fleet_pb.ListSitesRequest(), timeout=10)
+            await FleetServiceStub(channel).RegisterSite(fleet_pb.RegisterSiteRequest(), timeout=10)
         wanted = clip_pb.GetClipRequest(device_id="fixed-1", start_time=timestamp(START), end_time=timestamp(START + 2))
         parts = [part async for part in ClipServiceStub(channel).GetClip(wanted, timeout=10)]
         assert b"".join(part.chunk for part in parts[1:]) == site.cameras["fixed-1"].recording.read_bytes()
