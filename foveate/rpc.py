@@ -37,6 +37,8 @@ CHUNK_BYTES = 64 * 1024
 _LONGEST_MESSAGE, _LONGEST_VALUE = 1000, 200  # bytes
 # A phone on a train vanishes without a FIN: pings find out within half a minute.
 _KEEPALIVE = [("grpc.keepalive_time_ms", 20_000), ("grpc.keepalive_timeout_ms", 10_000)]
+# Otherwise a server that was gone for an hour is missed for two more minutes once it is back.
+_CHANNEL = [("grpc.max_reconnect_backoff_ms", 5_000), *_KEEPALIVE]
 _SERVER = [("grpc.so_reuseport", 0), ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000), *_KEEPALIVE]
 
 
@@ -93,7 +95,7 @@ def translated() -> Any:  # noqa: ANN401  a context manager's own type says noth
 @asynccontextmanager
 async def channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to `host:port`, closed at the end of the block."""
-    async with grpc.aio.insecure_channel(target, options=_KEEPALIVE) as opened:
+    async with grpc.aio.insecure_channel(target, options=_CHANNEL) as opened:
         yield opened
 
 
