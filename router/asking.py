@@ -63,7 +63,9 @@ class Asking:
             raise Overloaded(f"{MOST} questions are being answered; ask again in a moment.", retry_after=1.0)
         view = self._desk.fleet.view()
         if not view.sites and not view.fresh:
-            raise Unreachable("The fleet is not known yet, as the cloud service does not answer; start it.")
+            raise Unreachable(
+                "The fleet is not known yet, as the registry does not answer; start the cloud, at a site its edge."
+            )
         time = _time_for(question, seconds, default=self._desk.policy.deadline_s)
         run = _Run()
         self._runs[question.question_id] = run

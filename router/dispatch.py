@@ -41,16 +41,7 @@ class Dispatcher:
             reply = await self._ask_cloud(request, seconds=seconds)
         else:
             reply = await self._ask_site(request, site_id=site_id, seconds=seconds)
-        match reply.WhichOneof("result"):
-            case "failure":
-                raise failure_of(reply.failure)
-            case "answer":
-                answer = answer_of(reply.answer)
-            case _:
-                raise MalformedMessage(f"{request.placement} replied with nothing; update that node.")
-        if answer.question_id != request.question.question_id:
-            raise MalformedMessage(f"{request.placement} answered another question; restart that node.")
-        return answer
+        return answer_in(reply, request)
 
     async def _ask_cloud(self, request: AnswerRequest, *, seconds: float) -> pb.AnswerServiceAnswerResponse:
         try:
@@ -73,3 +64,17 @@ class Dispatcher:
         except Unreachable as error:
             raise Unreachable(error.message, reason=NODE_SILENT) from error
         return parse(pb.AnswerServiceAnswerResponse, reply)
+
+
+def answer_in(reply: pb.AnswerServiceAnswerResponse, request: AnswerRequest) -> Answer:
+    """The answer in a node's reply; the node's own error when it failed, MalformedMessage for any other reply."""
+    match reply.WhichOneof("result"):
+        case "failure":
+            raise failure_of(reply.failure)
+        case "answer":
+            answer = answer_of(reply.answer)
+        case _:
+            raise MalformedMessage(f"{request.placement} replied with nothing; update that node.")
+    if answer.question_id != request.question.question_id:
+        raise MalformedMessage(f"{request.placement} answered another question; restart that node.")
+    return answer

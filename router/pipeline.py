@@ -45,7 +45,10 @@ class Fleet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What a question needs to be answered; `here` is where this router and its cloud stand, `clock` is monotonic."""
+    """What a question needs to be answered; `here` is where this router stands, `clock` is monotonic.
+
+    `cloud` is where the cloud stands, None for here; `sign` has the last word on every answer.
+    """
 
     fleet: Fleet
     nodes: Nodes
@@ -53,6 +56,8 @@ class Desk:
     latencies: Latencies
     here: Place
     clock: Callable[[], float]
+    cloud: Place | None = None
+    sign: Callable[[Answer], Answer] = lambda answer: answer
 
 
 async def pursue(question: Question, desk: Desk, *, seconds: float) -> AsyncIterator[Happening]:
@@ -92,6 +97,7 @@ class _Course:
             expectations=Expectations(self.desk.policy, self.desk.latencies, qualified=bool(reading.unseen)),
             seconds_left=self._seconds - (self.desk.clock() - self._started),
             usd_left=budget - self.spent - (besides.usd if besides else 0.0),
+            cloud=self.desk.cloud,
         )
 
     @property
@@ -103,7 +109,8 @@ class _Course:
         """All that is kept of the question once it has its answer."""
         assert self.answer is not None, "a course ends with an answer"
         latency = self.desk.clock() - self._started
-        return QuestionRecord(self.question, plan, tuple(self.steps), self.answer, latency, self.spent)
+        answer = self.desk.sign(self.answer)
+        return QuestionRecord(self.question, plan, tuple(self.steps), answer, latency, self.spent)
 
 
 async def _settled(course: _Course, reading: Reading, placing: Placing) -> AsyncIterator[Step | Answer]:

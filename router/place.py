@@ -33,7 +33,10 @@ from router.understand import Reading
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What holds right now: the fleet, the rules, where the router and its cloud stand, and what is left to spend."""
+    """What holds right now: the fleet, the rules, where the router and its cloud stand, and what is left to spend.
+
+    `cloud` is None where the cloud stands beside the router.
+    """
 
     view: FleetView
     residency: ResidencyPolicy
@@ -41,6 +44,7 @@ class Situation:
     expectations: Expectations
     seconds_left: float
     usd_left: float
+    cloud: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def place(question: Question, reading: Reading, situation: Situation) -> Placing
     allowed: list[Candidate] = []
     rejected: list[Rejection] = []
     if scope.devices:
-        for candidate in candidates(understanding, scope.devices, cloud=situation.here):
+        for candidate in candidates(understanding, scope.devices, cloud=situation.cloud or situation.here):
             checked = check(candidate, understanding, situation)
             if isinstance(checked, Candidate):
                 allowed.append(checked)
@@ -172,7 +176,7 @@ def _resident(candidate: Candidate, u: Understanding, situation: Situation) -> C
 def _healthy(candidate: Candidate, u: Understanding, view: FleetView) -> Candidate | Rejection:
     """The candidate with the devices that can be reached, where it needs them."""
     tier, form = candidate.placement.tier, candidate.placement.representation
-    if tier is Tier.CLOUD and not view.fresh:
+    if tier is Tier.CLOUD and not view.cloud_answers:
         return Rejection(candidate.placement, "the cloud does not answer")
     if tier is not Tier.CLOUD and not view.site_online(candidate.devices[0].site_id):
         return Rejection(candidate.placement, f"site {candidate.devices[0].site_id} is offline")
@@ -182,6 +186,9 @@ def _healthy(candidate: Candidate, u: Understanding, view: FleetView) -> Candida
     missing = unseen_sides(u, online)
     if online and not missing:
         return replace(candidate, devices=online)
+    silent = dict.fromkeys(device.site_id for device in candidate.devices)
+    if not any(view.site_online(site) for site in silent):
+        return Rejection(candidate.placement, f"site {', '.join(silent)} is offline")
     names = ", ".join(missing or candidate.device_ids)
     what = "there is no view of now" if u.now else "its recording cannot be fetched"
     return Rejection(candidate.placement, f"{names} offline: {what}")

@@ -19,12 +19,19 @@ from foveate.residency import Origin, ResidencyPolicy, Verdict, crossing, decide
 class FleetView:
     """Sites and devices as the registry last told.
 
-    `fresh` is False while the registry does not answer: who was online then says nothing about now.
+    `fresh` is False while the registry does not answer: who was online then says nothing about now. `cloud` is whether
+    the cloud answers where somebody else tells of the fleet, None where the cloud itself does.
     """
 
     sites: tuple[Site, ...] = ()
     devices: tuple[Device, ...] = ()
     fresh: bool = True
+    cloud: bool | None = None
+
+    @property
+    def cloud_answers(self) -> bool:
+        """Whether the cloud can be asked."""
+        return self.fresh if self.cloud is None else self.cloud
 
     def device(self, device_id: str) -> Device | None:
         """The device of that name."""

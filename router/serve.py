@@ -139,18 +139,20 @@ class DevicesService(DeviceServiceServicer):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """All that a router serves."""
+    """All that a router serves; at a site the edge serves clips, and devices are commanded from the hub."""
 
     questions: Questions
-    clips: ClipsService
-    devices: DevicesService
+    clips: ClipsService | None = None
+    devices: DevicesService | None = None
 
 
 def register(server: grpc.aio.Server, services: Services) -> None:
     """Adds the services to the server."""
     add_QuestionServiceServicer_to_server(services.questions, server)
-    add_ClipServiceServicer_to_server(services.clips, server)
-    add_DeviceServiceServicer_to_server(services.devices, server)
+    if services.clips is not None:
+        add_ClipServiceServicer_to_server(services.clips, server)
+    if services.devices is not None:
+        add_DeviceServiceServicer_to_server(services.devices, server)
 
 
 def _response(happening: Happening) -> pb.AskResponse:

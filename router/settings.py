@@ -23,16 +23,22 @@ class Settings(BaseSettings):
 
     listen: str = "127.0.0.1:7420"
     """Where people, programs and the edges' uploads come in, as `host:port`."""
+    site: str = ""
+    """Site whose own router this is, which goes on without an uplink; empty for the router of the whole fleet."""
+    edge_grpc: str = ""
+    """Edge node of that site, as `host:port`."""
     nats_url: str = "nats://127.0.0.1:4222"
-    """The NATS hub, where the sites' bridged accounts meet."""
+    """The NATS hub, where the sites' bridged accounts meet; a site's own router needs none."""
     credentials: Path | None = None
     """NATS credentials; None for a server that asks for none."""
     cloud_grpc: str = "127.0.0.1:7410"
-    """The cloud service, as `host:port`."""
+    """The cloud service, as `host:port`; empty for a site that has none."""
     region: str = ""
     """Legal area where this router and its cloud stand; empty is outside all of them, so only WORLD data gets here."""
+    cloud_region: str = ""
+    """Legal area of the cloud, for a site's own router, which stands in that of its site."""
     policy: Path | None = None
-    """Residency policy (YAML); None takes the one that the cloud serves."""
+    """Residency policy (YAML); None takes the one that the cloud serves, or the site's edge."""
     placement: Path | None = None
     """Placement policy (YAML); None takes the built-in one."""
     data_dir: Path = Path(".foveate/router")
@@ -44,7 +50,10 @@ class Settings(BaseSettings):
 
 def load() -> Settings:
     """The settings of this process's environment; InvalidInput names what is missing or wrong."""
-    return environment.load(Settings, program="foveate-router")
+    chosen = environment.load(Settings, program="foveate-router")
+    if bool(chosen.site) != bool(chosen.edge_grpc):
+        raise InvalidInput("A site's own router needs both FOVEATE_ROUTER_SITE and FOVEATE_ROUTER_EDGE_GRPC; set both.")
+    return chosen
 
 
 def placement_policy(path: Path | None) -> PlacementPolicy:
