@@ -14,13 +14,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-import grpc
 import yaml
-from grpc_health.v1 import health_pb2
 
 from foveate import identity, rpc
 from foveate.cli import nats_servers, postgres
 from foveate.cli.fleet_plan import DevicePlan, SitePlan
+from foveate.cli.health import grpc_serves as grpc_serves
 from foveate.cli.layout import Layout, database_of
 from foveate.cli.nats_servers import Ports
 from foveate.cli.supervise import ChildSpec, Launch
@@ -47,7 +46,7 @@ def engines(layout: Layout) -> list[ChildSpec]:
 
 
 def apps(layout: Layout) -> list[ChildSpec]:
-    """The cloud service, the router, an edge node per site and an agent per device."""
+    """The cloud service, the router, an edge node and a router of its own per site, and an agent per device."""
     hub = () if layout.settings.nats_hub_url else ("nats-hub",)
     database = () if layout.server is None else ("postgres",)
     cloud, router = _cloud_env(layout), _router_env(layout)
@@ -59,28 +58,9 @@ def apps(layout: Layout) -> list[ChildSpec]:
         name, after = f"edge-{site.name}", (f"leaf-{site.name}", *database)
         env = _edge_env(layout, site)
         specs.append(_service(name, "edge_node", layout, env=env, listener=name, after=after))
+        own, env = f"router-{site.name}", _site_router_env(layout, site)
+        specs.append(_service(own, "router", layout, env=env, listener=own, after=(name,)))
     return specs + [_device(layout, device) for device in layout.plan.devices]
-
-
-async def grpc_serves(address: str) -> bool:
-    """Whether the gRPC server at `host:port` calls itself healthy; the port is tried first, since gRPC backs off."""
-    host, _, port = address.rpartition(":")
-    try:
-        _, writer = await asyncio.open_connection(host, int(port))
-    except OSError:
-        return False
-    writer.close()
-    async with rpc.channel(address) as channel:
-        check = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
-        try:
-            answer = await check(health_pb2.HealthCheckRequest(service=""), timeout=2.0)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 async def register(layout: Layout, device: DevicePlan) -> str:
@@ -272,6 +252,20 @@ def _router_env(layout: Layout) -> dict[str, str]:
         CLOUD_GRPC=layout.address("cloud"),
         REGION=layout.plan.cloud_region,
         DATA_DIR=str(layout.data / "router"),
+    )
+
+
+def _site_router_env(layout: Layout, site: SitePlan) -> dict[str, str]:
+    return _env(
+        layout,
+        "ROUTER",
+        SITE=site.name,
+        REGION=site.region,
+        LISTEN=layout.address(f"router-{site.name}"),
+        EDGE_GRPC=layout.address(f"edge-{site.name}"),
+        CLOUD_GRPC=layout.address("cloud"),
+        CLOUD_REGION=layout.plan.cloud_region,
+        DATA_DIR=str(layout.data / f"router-{site.name}"),
     )
 
 

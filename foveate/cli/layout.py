@@ -69,7 +69,7 @@ class Layout:
 
     def endpoints(self) -> dict[str, str]:
         """What clients and tests may connect to, by name."""
-        found = {name: self.address(name) for name in self.ports if name.startswith("edge-")}
+        found = {name: self.address(name) for name in self.ports if name.startswith(("edge-", "router-"))}
         found |= {f"leaf-{site.name}": f"nats://{self.address(f'leaf-{site.name}')}" for site in self.plan.sites}
         found |= {f"database-{name}": self.database_url(name) for name in self.databases()}
         return found | {
@@ -88,7 +88,7 @@ def listeners(plan: FleetPlan, settings: EngineSettings) -> tuple[str, ...]:
     """The names of all listeners that the fleet needs a port for."""
     engines = () if settings.nats_hub_url else ("nats-hub", "nats-hub-leaf")
     database = () if settings.database_url else ("postgres",)
-    sites = tuple(f"{kind}-{site.name}" for site in plan.sites for kind in ("leaf", "edge"))
+    sites = tuple(f"{kind}-{site.name}" for site in plan.sites for kind in ("leaf", "edge", "router"))
     return (*engines, *database, "cloud", "router", *sites)
 
 

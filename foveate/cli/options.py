@@ -27,6 +27,7 @@ Data = Annotated[
     typer.Option("--data", help="Directory of the laptop fleet (default: $FOVEATE_DATA or ~/.foveate)."),
 ]
 Router = Annotated[str | None, typer.Option("--router", help="Router as host:port (default: of the fleet here).")]
+At = Annotated[str | None, typer.Option("--at", help="Ask this site's own router, which needs no uplink.")]
 Cloud = Annotated[str | None, typer.Option("--cloud", help="Cloud service as host:port (default: of the fleet here).")]
 
 # Exit codes: 0 answered or done, 2 bad input, 3 refused by residency, 4 not found, 5 cannot tell, 75 try again.

@@ -7,15 +7,18 @@ Knows nothing of how a question is placed: that is the router's.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
 from foveate import messages as m
 from foveate.cli import as_json as to_json
 from foveate.cli import asking, endpoints, evidence, showing
-from foveate.cli.options import CANNOT_TELL, AsJson, Data, Router, console, finish, print_json
+from foveate.cli.options import CANNOT_TELL, AsJson, At, Data, Router, console, finish, print_json
 from foveate.cli.schema_file import read_schema
 from foveate.errors import NotFound, Unreachable
 
@@ -36,6 +39,7 @@ def ask(
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for evidence pictures (default: evidence/ in the data directory).")
     ] = None,
+    at: At = None,
     router: Router = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -53,7 +57,7 @@ def ask(
             scope=m.Scope(tuple(device or ()), tuple(site or ()), asking.moment(since), asking.moment(until)),
             constraints=m.Constraints(deadline, max_cost, min_confidence, read_schema(schema) if schema else ""),
         )
-        target = endpoints.endpoint("router", given=router, data=data)
+        target = await _router(router, at, data, sites=site or ())
         return await _ask(asked, target=target, folder=_folder(pictures, data), as_json=as_json)
 
     finish(work(), as_json=as_json)
@@ -80,6 +84,7 @@ def explain(
     question_id: Annotated[
         str, typer.Argument(metavar="ID", help="Id of a question, or the beginning of one (default: the newest).")
     ] = "",
+    at: At = None,
     router: Router = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -90,7 +95,7 @@ def explain(
     """
 
     async def work() -> None:
-        target = endpoints.endpoint("router", given=router, data=data)
+        target = await _router(router, at, data)
         record = await (asking.recorded(target, question_id) if question_id else _newest(target))
         if as_json:
             print_json(to_json.question(record))
@@ -108,6 +113,7 @@ def show(
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for evidence pictures (default: evidence/ in the data directory).")
     ] = None,
+    at: At = None,
     router: Router = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -118,7 +124,7 @@ def show(
     """
 
     async def work() -> None:
-        target = endpoints.endpoint("router", given=router, data=data)
+        target = await _router(router, at, data)
         record = await asking.recorded(target, question_id or (await _newest(target)).question.question_id)
         images = await asyncio.to_thread(evidence.write_pictures, record, _folder(pictures, data))
         if as_json:
@@ -129,6 +135,15 @@ def show(
         showing.record(screen, record, images=images)
 
     finish(work(), as_json=as_json)
+
+
+async def _router(given: str | None, at: str | None, data: Path | None, *, sites: Sequence[str] = ()) -> str:
+    """The router to ask; says on standard error when a site's own stands in for the fleet's."""
+    target, site = await endpoints.router(given=given, at=at, data=data, sites=sites)
+    if site and not at:
+        said = f"The router of the fleet does not answer; this is the own router of {site}."
+        Console(stderr=True, highlight=False).print(escape(said), soft_wrap=True)
+    return target
 
 
 async def _newest(target: str) -> m.QuestionRecord:

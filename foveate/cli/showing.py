@@ -55,7 +55,7 @@ def clock(seconds: float) -> str:
 def line(console: Console, head: str, body: str, *, style: str = "bright_black") -> None:
     """One line: a short head in a column of its own, then the body, wrapped under itself."""
     grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=11, justify="right", style=style)
+    grid.add_column(min_width=11, justify="right", style=style)
     grid.add_column(ratio=1, overflow="fold")
     grid.add_row(head, Text.from_markup(body))
     console.print(grid)
