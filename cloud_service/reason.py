@@ -70,7 +70,8 @@ def unsure_of_silent(
 
     That something was seen stays as sure as it was; that nothing, how many, or which was last, does not.
     """
-    unmoved = answer.value is True or (answer.value is not None and _is_found(request))
+    seen = answer.value is True and request.understanding.task is Task.PRESENCE
+    unmoved = seen or (answer.value is not None and _is_found(request))
     if answer.outcome is not Outcome.ANSWERED or unmoved:
         return answer
     end = min(request.understanding.end, request.question.ask_time)
