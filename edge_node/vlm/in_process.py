@@ -34,17 +34,14 @@ def open_model(config: Config) -> TransformersVlm:
     """The model that a site's configuration names. Blocking: seconds to minutes."""
     if config.weights is None:
         raise InvalidInput("The configuration names no weights; set `path` to their folder.")
-    squeezed = "" if config.weights.quantisation == "none" else f"+{config.weights.quantisation}"
-    return TransformersVlm.open(
-        config.weights.path,
-        name=config.model,
-        revision=config.revision.removesuffix(squeezed),
-        device=config.weights.device,
-        weights=config.weights.quantisation,
-        kv_cache=config.weights.cache,
+    weights = config.weights
+    opened = open_folder(weights.path, device=weights.device, weights=weights.quantisation, kv_cache=weights.cache)
+    return TransformersVlm(
+        opened,
+        tag=config.tag,
         at_once=config.limits.at_once,
         queue=config.limits.waiting,
-        visual_tokens=config.allowance.budget,
+        choose=WithinBudget(config.allowance.budget),
     )
 
 

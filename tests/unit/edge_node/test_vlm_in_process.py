@@ -273,10 +273,19 @@ async def test_past_the_deadline_it_stops_between_tokens(
 ) -> None:
     vlm = TransformersVlm.open(folders["qwen2_5"], revision="r1")
     closing.append(vlm)
+    steps: list[int] = []
+    real, vlm._opened = vlm._opened.family.single, replace(vlm._opened, ends=frozenset())
+
+    def counted(token: int, position: int) -> Embedded:
+        steps.append(position)
+        return real(token, position)
+
+    vlm._opened.family.single = counted  # type: ignore[method-assign]
     with pytest.raises(DeadlinePassed):
-        await vlm.say(replace(PROMPT, most_tokens=3000), timeout=0.4)
-    # The one thread is free again: the abandoned generation has ended.
+        await vlm.say(replace(PROMPT, most_tokens=3500), timeout=0.4)
+    # The one thread is free again: the abandoned generation has ended long before its last token.
     assert (await vlm.say(PROMPT, timeout=30)).written_tokens > 0
+    assert len(steps) < 2500
 
 
 @needs_torch
@@ -407,9 +416,16 @@ async def test_a_site_opens_what_its_configuration_names(
 ) -> None:
     from edge_node.vlm.configure import parse
 
-    written = {"kind": "transformers", "path": "", "model": "tiny", "revision": "r2", "quantisation": "w8a8"}
+    written = {
+        "kind": "transformers",
+        "path": "",
+        "model": "tiny",
+        "revision": "r2",
+        "quantisation": "w8a8",
+        "cache": "fp8",
+    }
     config = parse({**written, "path": folders["smolvlm"].name}, folder=folders["smolvlm"].parent)
     vlm = await asyncio.to_thread(open_model, config)
     closing.append(vlm)
-    assert vlm.tag == config.tag == "tiny@r2+w8a8"
+    assert vlm.tag == config.tag == "tiny@r2+w8a8+kv-fp8"
     assert vlm.sees
