@@ -12,12 +12,15 @@ import importlib
 import logging
 import os
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
+
+import httpx
 
 from edge_node import thresholds
 from edge_node.compress.plan import Resolution
@@ -28,8 +31,9 @@ from edge_node.thresholds import Thresholds
 from edge_node.vlm.chat_format import Continues, Held, Manner
 from edge_node.vlm.openai_compatible import Limits, OpenAiCompatible
 from edge_node.vlm.seam import Vlm
+from edge_node.vlm.strict import Row
 from foveate import document
-from foveate.errors import InvalidInput, NotReady, NotSupported
+from foveate.errors import NotReady, NotSupported
 from foveate.messages import Place, Task
 
 Kind = Literal["openai", "transformers", "embedded"]
@@ -48,10 +52,21 @@ _COMMON = (
     "calibration",
     "most_thinking",
 )
-_OPENAI = ("url", "key_file", "key_env", "response_format", "continues", "log_probs", "region", "site", "prices")
+_OPENAI = (
+    "url",
+    "key_file",
+    "key_env",
+    "ca_file",
+    "response_format",
+    "continues",
+    "log_probs",
+    "region",
+    "site",
+    "prices",
+)
 _TRANSFORMERS = ("path", "quantisation", "cache", "device", "prices")
-_NAME = re.compile(r"[\w.:/+-]{1,120}")
 _LONGEST_KEY = 4096
+_TIMEOUT = httpx.Timeout(None, connect=5.0)  # the caller ends what takes too long
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,8 @@ class Server:
     place: Place = field(default_factory=Place)
     key_file: Path | None = None
     key_env: str = ""
+    ca_file: Path | None = None
+    """Certificates (PEM) to trust instead of the public ones, for a server with the fleet's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +138,7 @@ def load(path: Path) -> Config:
 
 def parse(written: Mapping[str, Any], *, folder: Path) -> Config:
     """The configuration that a mapping holds; InvalidInput names the key at fault and what may stand there."""
-    row = _Row(written, "")
+    row = Row(written, "")
     kind = row.one_of("kind", _KINDS)
     if kind == "embedded":
         row.only("kind")
@@ -154,7 +171,7 @@ async def open_vlm(config: Config) -> AsyncIterator[Vlm]:
     NotReady when a package or weights are missing. A server is not asked until somebody asks.
     """
     if config.server is not None:
-        async with _client() as client:
+        async with await asyncio.to_thread(_client, config.server) as client:
             yield OpenAiCompatible(
                 client=client,
                 url=config.server.url,
@@ -207,12 +224,16 @@ def key_of(server: Server) -> Callable[[], str]:
     return read
 
 
-def _client() -> Any:  # noqa: ANN401  httpx.AsyncClient
-    import httpx
-
+def _client(server: Server) -> httpx.AsyncClient:
+    """Reads certificates; blocking."""
+    try:
+        trusted = ssl.create_default_context(cafile=server.ca_file)
+    except (OSError, ssl.SSLError):
+        message = f"The certificates {server.ca_file} cannot be read; put a PEM file there."
+        raise NotReady(message, path=str(server.ca_file)) from None
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its line for each request says less than ours
     # Proxies of the environment would see footage that no rule let them see; redirects likewise.
-    return httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=httpx.Timeout(None, connect=5.0))
+    return httpx.AsyncClient(trust_env=False, follow_redirects=False, verify=trusted, timeout=_TIMEOUT)
 
 
 def _in_process(config: Config) -> Any:  # noqa: ANN401  a Vlm that is closed; typed where torch is
@@ -224,7 +245,7 @@ def _in_process(config: Config) -> Any:  # noqa: ANN401  a Vlm that is closed; t
     return in_process.open_model(config)
 
 
-def _server(row: _Row, folder: Path) -> Server:
+def _server(row: Row, folder: Path) -> Server:
     url = row.text("url")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -237,7 +258,7 @@ def _server(row: _Row, folder: Path) -> Server:
     if env and not re.fullmatch(r"[A-Za-z_]\w*", env):
         # Somebody may have put the key itself there: it is not repeated.
         raise row.bad("key_env", "no name of a variable", "the variable's name, not the key")
-    file = row.text("key_file", "")
+    file, trusted = row.text("key_file", ""), row.text("ca_file", "")
     manner = Manner(
         model=row.name("model"),
         held=cast("Held", row.one_of("response_format", ("json_schema", "json_object", "none"), "json_schema")),
@@ -245,10 +266,11 @@ def _server(row: _Row, folder: Path) -> Server:
         log_probs=row.yes("log_probs", True),
     )
     place = Place(row.text("region", ""), row.text("site", ""))
-    return Server(url, manner, place, folder / file if file else None, env)
+    key_file, ca_file = (folder / name if name else None for name in (file, trusted))
+    return Server(url, manner, place, key_file, env, ca_file)
 
 
-def _weights(row: _Row, folder: Path) -> Weights:
+def _weights(row: Row, folder: Path) -> Weights:
     return Weights(
         path=folder / row.text("path"),
         quantisation=row.one_of("quantisation", ("none", "w8a8", "w4a16"), "none"),
@@ -257,7 +279,7 @@ def _weights(row: _Row, folder: Path) -> Weights:
     )
 
 
-def _allowance(row: _Row) -> Allowance:
+def _allowance(row: Row) -> Allowance:
     row.only("budget", "patch", "tokens_each", "side", "full", "low")
     rule: TokenRule = PatchTokens(int(row.number("patch", 28, least=1, most=256, whole=True)))
     if "tokens_each" in row.written:
@@ -272,7 +294,7 @@ def _allowance(row: _Row) -> Allowance:
     return Allowance(budget, rule, Resolution(full, low))
 
 
-def _thresholds(row: _Row, folder: Path) -> Thresholds:
+def _thresholds(row: Row, folder: Path) -> Thresholds:
     by_hand = row.below("gate")
     by_hand.only(*(task.value for task in Task))
     file = row.text("calibration", "")
@@ -282,64 +304,7 @@ def _thresholds(row: _Row, folder: Path) -> Thresholds:
     )
 
 
-def _prices(row: _Row) -> dict[str, float]:
+def _prices(row: Row) -> dict[str, float]:
     """US dollars for a million tokens."""
     row.only("prompt", "written")
     return {name: row.number(name, least=0.0, most=1e6) for name in row.written}
-
-
-class _Row:
-    """A mapping that somebody wrote, read key by key."""
-
-    def __init__(self, written: Mapping[str, Any], where: str) -> None:
-        self.written = written
-        self._where = where
-
-    def bad(self, key: str, found: object, wanted: str) -> InvalidInput:
-        name = f"{self._where}{key}"
-        return InvalidInput(f"`{name}` of the model configuration is {str(found)[:80]}; give {wanted}.", field=name)
-
-    def only(self, *known: str) -> None:
-        for key in self.written:
-            if key not in known:
-                raise self.bad(key, "not known", f"one of {', '.join(known)}")
-
-    def below(self, key: str) -> _Row:
-        value = self.written.get(key, {})
-        if not isinstance(value, dict):
-            raise self.bad(key, repr(value), "a mapping")
-        return _Row(value, f"{self._where}{key}.")
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.written.get(key, default)
-        if not isinstance(value, str) or (default is None and not value):
-            raise self.bad(key, "missing" if value is None else "no text", "one")
-        return value
-
-    def name(self, key: str, default: str | None = None) -> str:
-        value = self.text(key, default)
-        if not _NAME.fullmatch(value):
-            raise self.bad(key, repr(value), "letters, digits and . _ : / + - only, at most 120")
-        return value
-
-    def one_of(self, key: str, known: tuple[str, ...], default: str | None = None) -> str:
-        value = self.text(key, default)
-        if value not in known:
-            raise self.bad(key, repr(value), f"one of {', '.join(known)}")
-        return value
-
-    def yes(self, key: str, default: bool) -> bool:
-        value = self.written.get(key, default)
-        if not isinstance(value, bool):
-            raise self.bad(key, repr(value), "true or false")
-        return value
-
-    def number(
-        self, key: str, default: float | None = None, *, least: float, most: float, whole: bool = False
-    ) -> float:
-        value = self.written.get(key, default)
-        kinds = (int,) if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-            kind = "a whole number" if whole else "a number"
-            raise self.bad(key, repr(value), f"{kind} from {least:g} to {most:g}")
-        return value

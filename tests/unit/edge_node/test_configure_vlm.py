@@ -11,7 +11,7 @@ import pytest
 from edge_node.compress.price import FixedTokens, PatchTokens
 from edge_node.thresholds import DEFAULT, Bar, Thresholds
 from edge_node.vlm import configure
-from foveate.errors import InvalidInput, NotFound, NotSupported
+from foveate.errors import InvalidInput, NotFound, NotReady, NotSupported
 from foveate.messages import Place, Task
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "vlm.yaml"
@@ -82,6 +82,17 @@ async def test_the_embedded_default_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(NotSupported, match="no vision-language model"):
         async with configure.open_vlm(config):
             pass
+
+
+async def test_certificates_of_its_own_are_read_when_it_is_opened(tmp_path: Path) -> None:
+    written = {"kind": "openai", "url": "https://gpu-1/v1", "model": "m", "ca_file": "ca.pem"}
+    config = configure.parse(written, folder=tmp_path)
+    for content in (None, "no certificate"):
+        if content is not None:
+            (tmp_path / "ca.pem").write_text(content)
+        with pytest.raises(NotReady, match=r"ca\.pem"):
+            async with configure.open_vlm(config):
+                pass
 
 
 async def test_a_sites_model_is_open_for_a_block(tmp_path: Path) -> None:
