@@ -22,12 +22,13 @@ from edge_node.devices import Devices
 from edge_node.fetch import Pulls
 from edge_node.look import Look, Seen
 from edge_node.vlm.seam import Shown
-from foveate.messages import Answer, AnswerRequest, Evidence, Placement, Representation, Task
+from foveate.messages import Answer, AnswerRequest, Evidence, Placement, Representation, Task, Understanding
 from foveate.vision.draw import small_jpeg
 
 BUDGET = 4096
 """Tokens of all pictures of one prompt: sixteen at 256."""
 
+_Name = tuple[str, Placement, Understanding, tuple[str, ...]]
 _MOST_BOXES = 3  # enlarged in one picture
 _MOST_EVIDENCE = 3
 
@@ -75,7 +76,7 @@ class LookOnce(Closer):
 
     def __init__(self, *, fetch: Pulls, look: Look, devices: Devices) -> None:
         super().__init__(fetch=fetch, look=look, devices=devices)
-        self._kept: dict[tuple[str, Placement], tuple[list[Looked], list[str]] | None] = {}
+        self._kept: dict[_Name, tuple[list[Looked], list[str]] | None] = {}
 
     @contextmanager
     def keeping(self, request: AnswerRequest) -> Iterator[None]:
@@ -98,8 +99,9 @@ class LookOnce(Closer):
         return found
 
 
-def _name(request: AnswerRequest) -> tuple[str, Placement]:
-    return request.question.question_id, request.placement
+def _name(request: AnswerRequest) -> _Name:
+    # A question may be answered from smaller ones, of which each looks for something else.
+    return request.question.question_id, request.placement, request.understanding, request.device_ids
 
 
 def sheet(task: Task, looked: Sequence[Looked], allowance: Allowance) -> Sheet:
