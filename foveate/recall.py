@@ -23,6 +23,9 @@ from foveate.paths import BRIDGE_S, zones_in
 MOST_WHOLE = 500
 """Whole events read for one answer about a moment or a zone, about 2 KB each; everything else reads short rows."""
 
+MOST_ENDS = 200
+"""Short rows read for the first or the last: they come in the order of time."""
+
 MOST_ALIKE = 12
 """Events read whole for a question by meaning: the best is cited, and the rest shows that there is more than one."""
 
@@ -92,12 +95,13 @@ async def recall(request: AnswerRequest, memory: Memory, text: Sentences | None)
 async def _by_outlines(request: AnswerRequest, memory: Memory, heard: Heard, *, start: float) -> Answer:
     """From short rows of what was followed; only the events that the answer cites are read whole."""
     wanted = request.understanding
+    ends = wanted.task is Task.FIND and wanted.pick is not Pick.ANY
     outlines = await memory.tracks(
         device_ids=request.device_ids,
         labels=wanted.labels,
         start=start,
         end=wanted.end,
-        limit=MOST_EVENTS,
+        limit=MOST_ENDS if ends else MOST_EVENTS,
         newest_first=wanted.pick is not Pick.FIRST,
     )
     answer = from_events(request, outlines, heard)
