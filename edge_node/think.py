@@ -23,6 +23,7 @@ from edge_node.show import Allowance, LookOnce, Sheet, sheet
 from edge_node.typed import Form, form_by, form_of
 from edge_node.vlm.configure import Opened
 from edge_node.vlm.seam import Prompt
+from foveate import compare
 from foveate.errors import FoveateError, InvalidInput, NotFound
 from foveate.facts import between, cannot_tell, clock
 from foveate.messages import Answer, AnswerRequest, ClipHeader, Outcome, Place, Representation, Task, Tier
@@ -161,7 +162,7 @@ class VlmAnswerer:
         """What may be shown, one sentence for each camera of which nothing is, and the bytes that were fetched."""
         if not self._model.sees:
             return Sheet((), (), enlarged=False), [f"the model {self._model.gate.tag} takes no pictures"], 0
-        looked, missing = await self._looks.look(request, embedded)
+        looked, missing = await self._looked(request, embedded)
         moved = sum(one.header.size_bytes for one in looked)
         looked = [*looked, *await self._recollect.looks(request)]
         missing = [*missing, *(f"{o.window.device_id} recorded no picture then" for o in looked if not o.seen)]
@@ -174,6 +175,15 @@ class VlmAnswerer:
                 allowed.append(one)
         shown = await asyncio.to_thread(sheet, request.understanding.task, allowed, self._model.allowance)
         return shown, missing, moved
+
+    async def _looked(self, request: AnswerRequest, embedded: Answer) -> tuple[list[Looked], list[str]]:
+        """What the cameras show; of a comparison, both of its sides."""
+        wanted, near = request.understanding, [(request, embedded)]
+        if wanted.task is Task.COMPARE and wanted.sides:
+            parts = [compare.side_request(request, side) for side in wanted.sides]
+            near = [(part, _within(part, embedded)) for part in parts if part.device_ids]
+        results = await asyncio.gather(*(self._looks.look(part, known) for part, known in near))
+        return [one for looked, _ in results for one in looked], [why for _, missing in results for why in missing]
 
     async def _released(self, request: AnswerRequest, looked: Looked) -> str:
         """Why pictures of this clip may not go to where the model stands, empty when they may; kept when they leave."""
@@ -224,6 +234,12 @@ def with_model(
     )
     recollect = Recollect(scene)
     return VlmAnswerer(inner=inner, model=model, looks=looks, recollect=recollect, releases=releases, here=here)
+
+
+def _within(part: AnswerRequest, embedded: Answer) -> Answer:
+    """The answer with that evidence alone which is of this part's time."""
+    start, end = part.understanding.start, part.understanding.end
+    return replace(embedded, evidence=tuple(one for one in embedded.evidence if one.end >= start and one.start <= end))
 
 
 def _note(request: AnswerRequest, model: str, decision: Decision) -> None:

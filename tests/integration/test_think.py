@@ -16,6 +16,7 @@ from foveate.messages import (
     Place,
     Placement,
     Representation,
+    Side,
     Task,
     Tier,
 )
@@ -101,6 +102,22 @@ async def test_a_picture_in_which_the_thing_is_stands_for_one_in_which_it_is_not
     assert shown.start >= START + APPEARS
     assert [seen.label for seen in shown.sightings] == ["car"]
     assert answer.moved_bytes == film.stat().st_size
+
+
+async def test_both_sides_of_a_comparison_are_shown(film: Path, tmp_path: Path) -> None:
+    now = request(Task.COMPARE)
+    sides = (Side("car", ("car",), (), START, START + 2.0), Side("car", ("car",), (), START + 4.0, START + 6.0))
+    asked = replace(now, understanding=replace(now.understanding, sides=sides))
+    with chat_server(reply("The yard is empty at first; then a square crosses it.", picture=1)) as server:
+        async with site(server, film, tmp_path) as north:
+            answer = await north.answerer.answer(asked)
+    parts = server.requests[0]["messages"][1]["content"]
+    captions = [part["text"] for part in parts if part["type"] == "text" and part["text"].startswith("Picture ")]
+    seconds = [float(caption.split(" UTC")[0].split(":")[-1]) for caption in captions]
+    assert min(seconds) <= 0.5
+    assert max(seconds) >= 4.5
+    assert not [one for one in seconds if 2.5 < one < 3.5]
+    assert str(answer.value).startswith("The yard is empty at first")
 
 
 async def test_words_are_the_models_own_capped_and_with_their_picture(film: Path, tmp_path: Path) -> None:
