@@ -19,7 +19,7 @@ Cache = Literal["none", "int4", "int8", "fp8"]
 _GROUP = 32
 """Weights that share a scale: divides the widths of all three families."""
 
-_BACKENDS = {"int4": ("quanto", "hqq"), "int8": ("hqq",), "fp8": ("fp8",)}
+_BACKENDS = {"int4": ("hqq", "quanto"), "int8": ("hqq",), "fp8": ("fp8",)}
 _PACKAGES = {"quanto": "optimum.quanto", "hqq": "hqq"}
 _BITS = {"int4": 4, "int8": 8}
 
@@ -48,7 +48,8 @@ def quantise(language_model: Any, weights: str, *, device: str) -> str:  # noqa:
 def cache_for(config: Any, kind: str) -> Callable[[], Any]:  # noqa: ANN401
     """Makes the cache of one generation; NotSupported now rather than at the first question.
 
-    `config` is the model's. int4 needs optimum-quanto or hqq, int8 needs hqq, fp8 nothing more.
+    `config` is the model's. int4 needs hqq or optimum-quanto (which compiles C++ at its first use), int8 needs hqq, fp8
+    nothing more.
     """
     caches = import_module("transformers").cache_utils
     text = config.get_text_config(decoder=True)

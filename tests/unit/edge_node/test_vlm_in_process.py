@@ -252,7 +252,7 @@ async def test_a_cache_in_8_bits_writes_nearly_the_same(
 @needs_torch
 def test_a_cache_without_its_package_is_refused(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_node.vlm.quantise._importable", lambda backend: backend == "fp8")
-    with pytest.raises(NotSupported, match="optimum-quanto or hqq"):
+    with pytest.raises(NotSupported, match="hqq or optimum-quanto"):
         open_folder(folders["qwen3"], kv_cache="int4")
 
 
