@@ -47,21 +47,27 @@ def at_moment(looked: Looked, moment: float, remembered: tuple[int, float] | Non
         share = 0.5 + 0.5 * (1.0 - sure)
         chances = [share * chance for chance in chances] + [0.0] * (number + 1 - len(chances))
         chances[number] += 1.0 - share
-    # The median is off by least: by 0.52 people at 60 moments of PETS09-S2L1, the likeliest number by 0.55, one picture
-    # alone by 0.68.
-    value = next(n for n, below in enumerate(accumulate(chances)) if below >= 0.5 - 1e-9)
+    value = _median(chances)
     # The picture that shows at least so many nearest to the moment; its surest candidates are what was counted.
     shown = [seen for seen in near if len(seen.candidates) >= value] or near
     best = min(shown, key=lambda seen: (abs(len(seen.confirmed) - value), abs(seen.frame.time - moment)))
-    return Tally(looked, value, min(SURE, chances[value]), with_boxes(best, value))
+    return Tally(looked, value, min(SURE, chances[value]) * best.colour**value, with_boxes(best, value))
 
 
-def most(looked: Looked, *, now: bool) -> Tally:
-    """How many are there now, in most of the last pictures; else the most that two pictures show."""
-    recent = looked.seen[-_RECENT:] if now else looked.seen
-    counts = sorted((len(seen.confirmed) for seen in recent), reverse=True)
-    number = counts[len(counts) // 2] if now else counts[min(1, len(counts) - 1)]
-    among = [seen for seen in recent if len(seen.confirmed) == number]
+def now(looked: Looked) -> Tally:
+    """How many are there now, from the chances of the last pictures."""
+    recent = looked.seen[-_RECENT:]
+    chances = _mean([_distribution(seen) for seen in recent])
+    value = _median(chances)
+    best = min(reversed(recent), key=lambda seen: abs(len(seen.confirmed) - value))
+    return Tally(looked, value, _alone(looked, value, chances), with_boxes(best, value))
+
+
+def most(looked: Looked) -> Tally:
+    """The most that two pictures show."""
+    counts = sorted((len(seen.confirmed) for seen in looked.seen), reverse=True)
+    number = counts[min(1, len(counts) - 1)]
+    among = [seen for seen in looked.seen if len(seen.confirmed) == number]
     best = max(among or looked.seen, key=lambda seen: likelihood.presence(*_scored(seen)))
     return Tally(looked, number, _exactly(looked, number, best) * best.colour**number, best)
 
@@ -81,6 +87,17 @@ def _distribution(seen: Seen) -> tuple[float, ...]:
     chosen = seen.candidates or seen.confirmed
     labels = sorted({one.label for one in chosen})
     return likelihood.count([one.score for one in chosen], likelihood.calibration(labels)).distribution
+
+
+def _median(chances: Sequence[float]) -> int:
+    """The number that is off by least: by 0.52 people at 60 moments of PETS09-S2L1; the likeliest number is by 0.55,
+    one picture alone by 0.68."""
+    return next(n for n, below in enumerate(accumulate(chances)) if below >= 0.5 - 1e-9)
+
+
+def _alone(looked: Looked, number: int, chances: Sequence[float]) -> float:
+    """How sure a number is that pictures alone tell: nothing as far as nothing may be there, else its chance."""
+    return empty(looked) if number == 0 else min(SURE, chances[number])
 
 
 def _mean(distributions: Sequence[Sequence[float]]) -> list[float]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from edge_node.closer import Looked
 from edge_node.look import Seen, probability
-from edge_node.tally import SURE, Tally, at_moment, empty, most
+from edge_node.tally import SURE, Tally, at_moment, empty, most, now
 from foveate.facts import cannot_tell, clock, moment_of, named
 from foveate.messages import Answer, AnswerRequest, Evidence, Outcome, Pick, Representation, Sighting, Task
 from foveate.vision.draw import small_jpeg
@@ -95,7 +95,7 @@ def _presence(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) 
 
 
 def _count(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> Answer:
-    now, colours = request.understanding.now, request.understanding.colours
+    live, colours = request.understanding.now, request.understanding.colours
     known = memory.value if memory.outcome is Outcome.ANSWERED and isinstance(memory.value, int) else None
     # What memory counted is of any colour.
     remembered = None if colours or known is None else int(known)
@@ -104,8 +104,8 @@ def _count(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> 
     scope = max(1, request.devices_in_scope, len(request.device_ids))
     cameras = len({one.looked.window.device_id for one in tallies})
     moment = moment_of(request.understanding)
-    sure = math.prod(one.sure for one in tallies) * (cameras / scope if now or moment is not None else 1.0)
-    sure *= _DIFFERS if colours and not now and moment is None else 1.0
+    sure = math.prod(one.sure for one in tallies) * (cameras / scope if live or moment is not None else 1.0)
+    sure *= _DIFFERS if colours and not live and moment is None else 1.0
     text = _counted(request, tallies)
     if remembered is not None and remembered != total:
         text += f" Memory counted {remembered}."
@@ -122,7 +122,7 @@ def _count(request: AnswerRequest, memory: Answer, looked: Sequence[Looked]) -> 
 def _tallies(request: AnswerRequest, memory: Answer, looked: Sequence[Looked], remembered: int | None) -> list[Tally]:
     moment = moment_of(request.understanding)
     if moment is None:
-        return [most(one, now=request.understanding.now) for one in looked]
+        return [now(one) if request.understanding.now else most(one) for one in looked]
     # Of several cameras memory gives the sum only.
     known = None if remembered is None or len(looked) > 1 else (remembered, memory.confidence)
     return [at_moment(one, moment + one.window.shift, known) for one in looked]

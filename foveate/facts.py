@@ -21,6 +21,12 @@ MOST_EVENTS = 2000
 SURE_ABSENCE = 0.95
 """Nobody seen by a device that watched: NanoDet's misses, and objects below its threshold, keep it from 1."""
 
+SURE_COUNT = 0.9
+"""Ceiling of a count: who is hidden or too small for the detector has no track, and scores do not tell of those."""
+
+AT_BORDER = 0.9
+"""What is left of a count in a zone: a box whose lower edge is a little off stands on the other side of the line."""
+
 QUIET = 0.89
 """Ceiling of an absence when a device told nothing at all in the span: quiet, or not watching, nobody knows."""
 
@@ -233,12 +239,14 @@ def _count(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answe
     together = sorted(there, key=lambda span: -span.score)[: counted.value]
     together = [span for span in there if span in together]
     number = len(together)
-    sure = counted.probability * share if there else _absence_confidence(request, heard)
+    sure = min(SURE_COUNT, counted.probability) * share if there else _absence_confidence(request, heard)
+    sure *= AT_BORDER if wanted.zones else 1.0
     return answered(
         request,
         text=_counted(request, together, moment, distinct=len(spans)),
         value=number,
-        confidence=sure * _freshness(request),
+        # Any of them may have left since.
+        confidence=sure * _freshness(request) ** max(1, number),
         spans=together,
         moment=moment,
         reason=_gaps(request, heard),

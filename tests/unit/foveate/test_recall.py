@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveate.facts import AS_REPORTED, QUIET, SURE_ABSENCE, Heard, from_events
+from foveate.facts import AS_REPORTED, QUIET, SURE_ABSENCE, SURE_COUNT, Heard, from_events
 from foveate.likeness import CEILING, from_likeness
 from foveate.messages import (
     AnswerRequest,
@@ -111,7 +111,7 @@ def test_counts_the_most_at_once_with_the_odds_of_exactly_so_many() -> None:
     events = [event(0, 10, score=0.9), event(5, 15, score=0.8), event(12, 20, score=0.9)]
     answer = from_events(request(Task.COUNT), events, heard("body-1"))
     assert answer.value == 2
-    assert answer.confidence == pytest.approx(min(0.99, sure(0.9) * sure(0.8)))
+    assert answer.confidence == pytest.approx(min(SURE_COUNT, sure(0.9) * sure(0.8)))
     assert answer.text == "At most 2 at once (person), at 12:00:05 UTC; 3 distinct tracks in that time."
     assert {piece.event_id for piece in answer.evidence} == {"body-1-0", "body-1-5"}
 
@@ -132,7 +132,7 @@ def test_now_counts_what_is_still_there() -> None:
     assert answer.value == 2
     assert {piece.event_id for piece in answer.evidence} == {"body-1-1", "body-1-2"}
     assert answer.text == "2 now, as last reported (person)."
-    assert answer.confidence <= AS_REPORTED
+    assert answer.confidence <= SURE_COUNT * AS_REPORTED**2
 
 
 def test_nobody_counts_as_nought() -> None:
