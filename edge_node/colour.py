@@ -1,8 +1,8 @@
 """Which of the eleven basic colours a thing in a picture has, and how well that fits a colour that is asked for. Pure.
 
 In: an RGB picture and a box. Out: named colours with their shares, and how far an asked one agrees (0 to CEILING).
-A heuristic over CIELAB: no white balance, no outline of the thing, so coloured light and busy ground mislead it, and
-its ceiling says so. It knows no label. Next: `look.py`, which holds it against the detector's boxes.
+A heuristic over CIELAB: no white balance, no outline of the thing, so coloured light and busy ground mislead it, a
+white car in the shade is grey to it, and its ceiling says so. It knows no label. Next: `look.py`, which holds it against the detector's boxes.
 """
 
 from __future__ import annotations
