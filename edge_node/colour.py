@@ -2,7 +2,8 @@
 
 In: an RGB picture and a box. Out: named colours with their shares, and how far an asked one agrees (0 to CEILING).
 A heuristic over CIELAB: no white balance, no outline of the thing, so coloured light and busy ground mislead it, a
-white car in the shade is grey to it, and its ceiling says so. It knows no label. Next: `look.py`, which holds it against the detector's boxes.
+white car in the shade is grey to it, and its ceiling says so. It knows no label. Next: `look.py`, which holds it
+against the detector's boxes.
 """
 
 from __future__ import annotations
