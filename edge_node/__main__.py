@@ -7,9 +7,10 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 
-from edge_node import build, pipeline, settings
+from edge_node import build, models, pipeline, settings
 from edge_node.serve import serving
 from edge_node.tables import TABLES
+from edge_node.vlm import configure
 from foveate import bus, environment, residency, telemetry
 from foveate.errors import FoveateError
 from foveate.memory import Memory
@@ -25,14 +26,15 @@ async def run() -> None:
     chosen = settings.load()
     telemetry.log_to_stderr(app="edge_node", level=chosen.log_level)
     policy = residency.load(chosen.policy)
-    models = await asyncio.to_thread(build.models)
     async with AsyncExitStack() as stack:
+        vlm = await stack.enter_async_context(configure.of_site(chosen.vlm))
+        networks = await asyncio.to_thread(models.of, chosen, vlm=vlm)
         memory = await stack.enter_async_context(Memory.open(chosen.database_url, tables=TABLES))
         local = await bus.connect(chosen.nats_url, credentials=chosen.local_credentials, name="edge")
         stack.push_async_callback(local.close)
         bridged = await bus.connect(chosen.nats_url, credentials=chosen.bridged_credentials, name="edge-out")
         stack.push_async_callback(bridged.close)
-        edge = build.edge(chosen, policy=policy, models=models, memory=memory, local=local, bridged=bridged)
+        edge = build.edge(chosen, policy=policy, models=networks, memory=memory, local=local, bridged=bridged)
         await pipeline.prepare(edge.parts)
         await stack.enter_async_context(serving(chosen.listen, *edge.services))
         await pipeline.run(edge.parts, stop)

@@ -1,6 +1,6 @@
 """How the edge's parts fit together: settings and open connections in, wired parts out.
 
-It opens nothing but the models and starts nothing: `__main__` holds what must be closed, `pipeline.py` runs.
+It opens and starts nothing: `__main__` holds what must be closed, `pipeline.py` runs.
 Tests build the same edge around their own connections.
 """
 
@@ -9,47 +9,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edge_node import on_site
-from edge_node.answer import EdgeAnswerer
+from edge_node import on_site, perceive
+from edge_node.admission import Admission, Admitted
+from edge_node.answer import Answerer, EdgeAnswerer
+from edge_node.apart import Apart
 from edge_node.archive import Archive, ArchiveFirst
 from edge_node.ask import Ask
 from edge_node.backfill import BackFills
-from edge_node.closer import Closer
 from edge_node.command import Commands
 from edge_node.devices import Devices
 from edge_node.egress import Egress
-from edge_node.fetch import Fetch
+from edge_node.fetch import Fetch, Pulls
+from edge_node.gather import Gather
 from edge_node.look import Look
-from edge_node.pipeline import Parts
+from edge_node.models import Models
+from edge_node.pipeline import Parts, Tending
 from edge_node.receive import Receive
 from edge_node.redacted import RedactHere
+from edge_node.reembed import Reembed
 from edge_node.remember import Remember
+from edge_node.retention import Keep, Retention
 from edge_node.roster import Roster
+from edge_node.scene import Scene
 from edge_node.sequences import Sequences
 from edge_node.serve import Relay, Site
 from edge_node.settings import Settings
+from edge_node.show import LookOnce
+from edge_node.think import with_model
 from edge_node.trim import Trim
-from foveate import models as weights
+from edge_node.wanted import Wanted
 from foveate import subjects
 from foveate.bus import Bus
 from foveate.clips import ClipStore
 from foveate.memory import Memory
 from foveate.messages import Place, Priority
-from foveate.recall import Sentences
 from foveate.residency import ResidencyPolicy
-from foveate.text import TextEncoder
 from foveate.v1 import answer_service_pb2_grpc as answer_grpc
 from foveate.v1 import clip_service_pb2_grpc as clip_grpc
 from foveate.v1 import fleet_service_pb2_grpc as fleet_grpc
-from foveate.vision.detect import Detector, NanoDet
 
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """The embedded default: a detector and a sentence encoder, one session each."""
-
-    detector: Detector
-    text: Sentences | None
+_RECALL_WAIT_S = 0.7
+_LOOK_WAIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,6 @@ class Edge:
 
     parts: Parts
     services: tuple[tuple[Any, Any], ...]
-
-
-def models() -> Models:
-    """Both models, opened at the start so that the first question is not the slowest. Blocking, about a second."""
-    text = TextEncoder(weights.find("minilm-l6-v2"), weights.find("minilm-tokenizer"))
-    return Models(NanoDet(weights.find("nanodet-g")), text)
 
 
 def edge(
@@ -79,7 +73,6 @@ def edge(
     store = ClipStore(chosen.data_dir / "clips", max_bytes=chosen.clip_bytes)
     fetch = Fetch(local=local, here=here, store=store, egress=egress)
     archive = Archive(memory=memory, devices=devices, fetch=fetch, **_archive(chosen))
-    remember = Remember(released=egress.wake, footage=archive.wanted, **rules)
     back_fills = BackFills(local=local, site=here.site_id, sequences=Sequences(memory))
     near = RedactHere(
         fetch,
@@ -89,8 +82,14 @@ def edge(
         here=here,
         folder=chosen.data_dir / "redacted",
     )
-    closer, ask = Closer(fetch=near, look=look, devices=devices), Ask(local=local, site=here.site_id)
-    answerer = EdgeAnswerer(memory=memory, text=models.text, ask=ask, closer=closer)
+    scene = Scene(memory)
+    gather = _gather(chosen, models, memory=memory, scene=scene, fetch=near, devices=devices)
+    remember = Remember(
+        released=egress.wake, footage=lambda event: [*archive.wanted(event), *gather.statements(event)], **rules
+    )
+    closer = LookOnce(fetch=near, look=look, devices=devices)
+    ask = Ask(local=local, site=here.site_id)
+    answerer = _answerer(chosen, models, memory=memory, scene=scene, closer=closer, ask=ask, egress=egress, here=here)
     site = Site(answerer=answerer, egress=egress, orders=near, here=here, cloud=cloud, router_grpc=chosen.router_grpc)
     parts = Parts(
         local=local,
@@ -106,10 +105,60 @@ def edge(
         trim=Trim(local=local, bridged=bridged, site=here.site_id),
         back_fills=back_fills,
         archive=archive,
+        gather=gather,
+        tending=_tending(chosen, models, memory=memory, scene=scene),
     )
     fleet = on_site.FleetServicer(memory=memory, here=here, egress=egress, roster=roster, policy=policy)
     clips = on_site.ClipServicer(fetch=fetch, orders=near, egress=egress, here=here)
     return Edge(parts, _services(on_site.AnswerServicer(site), clips, fleet))
+
+
+def _answerer(
+    chosen: Settings,
+    models: Models,
+    *,
+    memory: Memory,
+    scene: Scene,
+    closer: LookOnce,
+    ask: Ask,
+    egress: Egress,
+    here: Place,
+) -> Answerer:
+    """The embedded default, the site's model around it when it has one, and around both how many are let in."""
+    embedded: Answerer = EdgeAnswerer(
+        memory=memory,
+        text=models.text,
+        ask=ask,
+        closer=closer,
+        scene=scene,
+        senses=models.senses,
+        detector=models.detector_tag,
+    )
+    if models.vlm is not None:
+        embedded = with_model(embedded, models.vlm, looks=closer, scene=scene, releases=egress, here=here)
+    return Admitted(
+        embedded,
+        recall=Admission(at_once=chosen.recalls_at_once, longest_wait_s=_RECALL_WAIT_S),
+        look=Admission(at_once=chosen.looks_at_once, longest_wait_s=_LOOK_WAIT_S),
+    )
+
+
+def _gather(
+    chosen: Settings, models: Models, *, memory: Memory, scene: Scene, fetch: Pulls, devices: Devices
+) -> Gather:
+    share = chosen.gather_share if models.perceive is not None else 0.0
+    looks = Apart(models.perceive or perceive.embedded)
+    wanted = Wanted(memory=memory)
+    return Gather(wanted=wanted, memory=memory, scene=scene, fetch=fetch, devices=devices, looks=looks, share=share)
+
+
+def _tending(chosen: Settings, models: Models, *, memory: Memory, scene: Scene) -> tuple[Tending, ...]:
+    """What keeps the memory bounded and of one encoder."""
+    keep = Keep(days=chosen.memory_days, bytes=chosen.memory_bytes, release_days=chosen.release_days)
+    tending: list[Tending] = [Retention(memory=memory, scene=scene, keep=keep)]
+    if models.encoder is not None:
+        tending.append(Reembed(memory=memory, scene=scene, encoder=models.encoder))
+    return tuple(tending)
 
 
 def _archive(chosen: Settings) -> dict[str, Any]:

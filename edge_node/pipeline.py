@@ -1,4 +1,4 @@
-"""The edge in one sentence: receive what devices send and ask for what is missing, remember, let out what may, answer.
+"""The edge in one sentence: receive and ask for what is missing, remember, gather what pictures hold, let out, answer.
 
 In: the parts, wired by `build.py`. Out: a site that remembers and replies until it is told to stop.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Protocol
 
 from edge_node.archive import Archive
 from edge_node.backfill import BackFills
 from edge_node.command import Commands
 from edge_node.devices import Devices
 from edge_node.egress import Egress, out_stream
+from edge_node.gather import Gather
 from edge_node.receive import Receive, events_stream
 from edge_node.registry import learn_labels
 from edge_node.roster import Roster
@@ -21,6 +23,14 @@ from edge_node.trim import Trim
 from foveate import subjects
 from foveate.bus import Bus
 from foveate.messages import Place
+
+
+class Tending(Protocol):
+    """Whatever looks after the memory in the background."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class Parts:
     trim: Trim
     back_fills: BackFills
     archive: Archive
+    gather: Gather
+    tending: tuple[Tending, ...] = ()
 
 
 async def prepare(parts: Parts) -> None:
@@ -62,4 +74,7 @@ async def run(parts: Parts, stop: asyncio.Event) -> None:
         running.create_task(parts.trim.run(stop))
         running.create_task(parts.back_fills.run(stop))
         running.create_task(parts.archive.run(stop))
+        running.create_task(parts.gather.run(stop))
+        for tending in parts.tending:
+            running.create_task(tending.run(stop))
         running.create_task(learn_labels(parts.cloud_grpc, site=site, roster=parts.roster, stop=stop))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from foveate import environment
@@ -62,6 +63,33 @@ class Settings(BaseSettings):
 
     archive_bytes: int = 1024**3
     """Most bytes of archived footage; the least priority and the oldest goes first."""
+
+    vlm: Path | None = None
+    """Which vision-language model answers here (YAML); none leaves the embedded default, which is no such model."""
+
+    text_model: Path | None = None
+    """Folder of PP-OCRv4's networks, which read text; none takes those of the package rapidocr-onnxruntime if any."""
+
+    speech_model: Path | None = None
+    """Folder of a Whisper model in CTranslate2's format; without one, speech is found but not transcribed."""
+
+    gather_share: float = Field(default=0.5, ge=0.0, le=8.0)
+    """Share of one core for key frames, text and speech of events; 0 gathers none."""
+
+    memory_days: float = Field(default=30.0, gt=0.0)
+    """How long events, key frames, text and speech are remembered."""
+
+    memory_bytes: int = Field(default=20 * 1024**3, gt=0)
+    """Most bytes of them; the least priority and the oldest goes first."""
+
+    release_days: float = Field(default=365.0, gt=0.0)
+    """How long it is kept what left the site, when, for whom and by which rule."""
+
+    recalls_at_once: int = Field(default=2, ge=1, le=256)
+    """Questions answered from memory at once; past what waits a second, more are told when to come again."""
+
+    looks_at_once: int = Field(default=4, ge=1, le=256)
+    """Questions at once that wait for devices, pictures or a model."""
 
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""

@@ -16,9 +16,9 @@ from sqlalchemy import select
 
 from edge_node import build, pipeline
 from edge_node.archive import Archive, ArchiveFirst
-from edge_node.build import Models
 from edge_node.devices import Devices
 from edge_node.fetch import Clip
+from edge_node.models import Models
 from edge_node.serve import serving
 from edge_node.settings import Settings
 from edge_node.tables import ARCHIVE, TABLES

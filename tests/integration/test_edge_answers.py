@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edge_node import build, pipeline
-from edge_node.build import Models
+from edge_node.models import Models
 from edge_node.serve import serving
 from edge_node.settings import Settings
 from edge_node.tables import RELEASES, TABLES

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import func, select, text
 
 from edge_node import build, pipeline
-from edge_node.build import Edge, Models
+from edge_node.build import Edge
+from edge_node.models import Models
 from edge_node.settings import Settings
 from edge_node.tables import DEAD_LETTERS, EGRESS, RELEASES, TABLES
 from foveate import residency, subjects
