@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -122,3 +126,62 @@ def test_what_is_no_video_is_refused(kind: str, clips: dict[str, Path], tmp_path
         assert "Traceback" not in ran.err
     finally:
         line.run("down")
+
+
+def test_a_site_without_an_uplink_answers_alone(fleet: CommandLine) -> None:
+    before = remembered(fleet, "--at", "site-1")
+    with stopped(fleet, "nats-hub"):
+        ran = fleet.until(lambda: told_offline(fleet), seconds=20)
+        assert ran["status"] == "cannot_tell"
+        with stopped(fleet, "cloud", "router"):
+            answers = [
+                fleet.until(lambda: given_alone(fleet, "is there a person in view?")),
+                given_alone(fleet, "how many people were there in the last 30 minutes?"),
+                given_alone(fleet, "show me a person in the last 30 minutes"),
+            ]
+            assert all(answers)
+            assert [shown["tier"] for shown in answers] == ["device", "edge", "edge"]
+            assert [shown["value"] for shown in answers][:2] == [True, 1]
+            assert "CLIP" in json.dumps(answers[2]["steps"])
+            assert all("site site-1 answered alone" in shown["reason"] for shown in answers)
+            assert all(shown["latency_ms"] < 5000 for shown in answers)
+            # Nobody need know the site's name: the fleet's router is gone, so the site's own is asked.
+            ran = fleet.run("explain", answers[0]["id"])
+            assert "own router of site-1" in ran.err
+            assert "given by the site alone" in ran.out
+            waiting = fleet.until(lambda: remembered(fleet, "--at", "site-1") - before)
+    fleet.until(lambda: waiting <= remembered(fleet), seconds=90)
+    shown = fleet.until(lambda: in_touch(fleet))
+    assert (shown["value"], shown["alone"], shown["reason"]) == (True, False, None)
+
+
+@contextlib.contextmanager
+def stopped(fleet: CommandLine, *names: str) -> Iterator[None]:
+    """The children stand still, as behind a link that was cut: what is sent to them gets no answer and no refusal."""
+    pids = [fleet.children()[name] for name in names]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def told_offline(fleet: CommandLine) -> dict | None:
+    ran = fleet.run("ask", "is there a person in view?", "--device", "cam-2", "--json")
+    return ran.json if ran.json["reason"] == "site site-1 is offline" else None
+
+
+def given_alone(fleet: CommandLine, text: str) -> dict | None:
+    shown = fleet.ok("ask", text, "--device", "cam-2", "--at", "site-1")
+    return shown if shown["alone"] else None
+
+
+def in_touch(fleet: CommandLine) -> dict | None:
+    shown = fleet.ok("ask", "is there a person in view?", "--device", "cam-2", "--at", "site-1")
+    return None if shown["alone"] else shown
+
+
+def remembered(fleet: CommandLine, *where: str) -> set[str]:
+    return {event["id"] for event in fleet.ok("event", "list", "--limit", "1000", *where)["events"]}
