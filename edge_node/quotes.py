@@ -30,6 +30,7 @@ PARTS = " / "
 """Between quotes where a value holds several."""
 
 _LONG = 4  # letters from which words are found inside of others: recognisers lose spaces
+_ALIKE = str.maketrans("i10", "llo")
 _WHEN = re.compile(r"^\W*(?:when|where|at (?:what|which) time|what time|which (?:camera|device)|find|show|locate)\b")
 _WHETHER = re.compile(
     r"^\W*(?:is|are|was|were|did|do|does|has|have|had|any|anyone|anybody|someone|somebody|nobody)\b"
@@ -175,7 +176,12 @@ def _has(text: str, phrase: str) -> bool:
     runs = (words[index : index + len(sought)] for index in range(len(words) - len(sought) + 1))
     if any(run == sought for run in runs):
         return True
-    return len("".join(sought)) >= _LONG and "".join(sought) in "".join(words)
+    return len("".join(sought)) >= _LONG and _folded("".join(sought)) in _folded("".join(words))
+
+
+def _folded(signs: str) -> str:
+    """Letters that recognisers take for one another as one: "lgnore" is read for "Ignore", "c0de" for "code"."""
+    return signs.translate(_ALIKE)
 
 
 def _words(text: str) -> list[str]:

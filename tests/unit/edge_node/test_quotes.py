@@ -92,11 +92,12 @@ def test_what_was_read_is_quoted_with_camera_time_and_value() -> None:
 
 def test_words_are_found_in_any_case_and_where_spaces_were_lost() -> None:
     def ask(*words: str) -> Any:
-        lines = [seen("CAM-02 NO  Entry"), seen("Fire exitonly")]
+        lines = [seen("CAM-02 NO  Entry"), seen("Fire exitonIy")]
         return answer_of(request("Does it say so?", words=words), lines, verb="read", looked=True, reason="").value
 
     assert ask("no entry") is True
     assert ask("EXIT") is True
+    assert ask("only") is True
     assert ask("try") is False
     assert ask("on") is False
 
