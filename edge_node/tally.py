@@ -59,8 +59,9 @@ def now(looked: Looked) -> Tally:
     recent = looked.seen[-_RECENT:]
     chances = _mean([_distribution(seen) for seen in recent])
     value = _median(chances)
-    best = min(reversed(recent), key=lambda seen: abs(len(seen.confirmed) - value))
-    return Tally(looked, value, _alone(looked, value, chances), with_boxes(best, value))
+    shown = [seen for seen in reversed(recent) if len(seen.candidates) >= value] or recent
+    best = min(shown, key=lambda seen: abs(len(seen.confirmed) - value))
+    return Tally(looked, value, _alone(looked, value, chances) * best.colour**value, with_boxes(best, value))
 
 
 def most(looked: Looked) -> Tally:

@@ -69,7 +69,10 @@ def from_events(request: AnswerRequest, events: Sequence[Event], heard: Heard) -
         spans = [span for span in spans if _going_on(span, request.question.ask_time)]
     else:
         spans = bridged(spans) if moment_of(wanted) is not None and not zones else spans
-        spans = [span for span in spans if span.start <= wanted.end and span.end >= wanted.start]
+        # Who walks through a zone is soon out of it, so that half a second around a moment is too much there.
+        moment = moment_of(wanted) if zones else None
+        start, end = (wanted.start, wanted.end) if moment is None else (moment, moment)
+        spans = [span for span in spans if span.start <= end and span.end >= start]
     answer = _of_spans(request, spans, heard)
     return _as_candidate(answer, wanted) if wanted.colours and spans else answer
 

@@ -137,6 +137,8 @@ def test_a_track_counts_in_a_zone_while_it_visits_it() -> None:
     zones = ("front-door",)
     assert ask(Task.COUNT, events, zones=zones, **at(6)).value == 1
     assert ask(Task.COUNT, events, zones=zones, **at(10)).value == 0
+    assert ask(Task.PRESENCE, events, zones=zones, **at(8)).value is True
+    assert ask(Task.PRESENCE, events, zones=zones, **at(8.3)).value is False
     first = ask(Task.FIND, events, zones=zones, pick=Pick.FIRST)
     assert first.value == NOON + 5
     assert first.text.startswith("Person in the zone front-door first seen")
