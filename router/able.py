@@ -37,10 +37,15 @@ def inability(candidate: Candidate, u: Understanding, policy: PlacementPolicy) -
         (u.task not in policy.tasks.get(tier, ()), f"no {tier} of this fleet answers {u.task} questions"),
         (at_cloud and u.task in _OF_THE_SITE, "what was read and heard is remembered at its site alone"),
         (u.task is Task.LISTEN and form in PIXELS and form is not _CLIP, f"{form.name} carries no sound"),
-        (form not in _FORMS[u.task], _wrong_form(form, u.task)),
+        (form not in _FORMS[u.task] and not _shown(candidate, u.task, policy), _wrong_form(form, u.task)),
     )
     said = next((reason for hurdle, reason in hurdles if hurdle), "")
     return said or _by_label(candidate, u, policy) or _by_zone(form, u) or _by_sides(candidate, u)
+
+
+def _shown(candidate: Candidate, task: Task, policy: PlacementPolicy) -> bool:
+    """Whether a model that is bound to no names can do the task from what it is shown."""
+    return checks_words(candidate.placement, policy) and task is not Task.LISTEN
 
 
 def unseen_sides(u: Understanding, devices: Sequence[Device]) -> tuple[str, ...]:

@@ -270,9 +270,11 @@ def _site_router_env(layout: Layout, site: SitePlan) -> dict[str, str]:
 
 
 def _edge_env(layout: Layout, site: SitePlan) -> dict[str, str]:
+    model = {"VLM": str(site.vlm)} if site.vlm else {}
     return _env(
         layout,
         "EDGE",
+        **model,
         SITE=site.name,
         REGION=site.region,
         LISTEN=layout.address(f"edge-{site.name}"),

@@ -27,10 +27,11 @@ _PICTURES = {".jpg", ".jpeg", ".png"}
 
 @dataclass(frozen=True, slots=True)
 class SitePlan:
-    """A place with one edge node, in a legal region."""
+    """A place with one edge node, in a legal region; `vlm` is the configuration of its model, None for the default."""
 
     name: str
     region: str = "local"
+    vlm: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def load(path: Path) -> FleetPlan:
 def parse(written: Mapping[str, Any], *, base: Path) -> FleetPlan:
     """The plan that `written` describes; raises InvalidInput naming the key that is wrong."""
     known = _only(written, {"cloud_region", "policy", "sites", "devices"}, where="the plan")
-    sites = tuple(_site(item) for item in _list(known, "sites"))
+    sites = tuple(_site(item, base=base) for item in _list(known, "sites"))
     devices = tuple(_device(item, base=base) for item in _list(known, "devices"))
     policy = known.get("policy")
     return validated(
@@ -152,7 +153,10 @@ def save(plan: FleetPlan, path: Path) -> None:
     saved = {
         "cloud_region": plan.cloud_region,
         "policy": str(plan.policy) if plan.policy else None,
-        "sites": [{"name": site.name, "region": site.region} for site in plan.sites],
+        "sites": [
+            {"name": site.name, "region": site.region, **({"vlm": str(site.vlm)} if site.vlm else {})}
+            for site in plan.sites
+        ],
         "devices": [
             {
                 "id": device.id,
@@ -170,11 +174,14 @@ def save(plan: FleetPlan, path: Path) -> None:
     identity.write_secret(path, json.dumps(saved, indent=1) + "\n")
 
 
-def _site(item: object) -> SitePlan:
-    known = _only(item, {"name", "region"}, where="a site")
+def _site(item: object, *, base: Path) -> SitePlan:
+    known = _only(item, {"name", "region", "vlm"}, where="a site")
     if "name" not in known:
         raise InvalidInput("A site of the plan has no `name`; add one.")
-    return SitePlan(name=str(known["name"]), region=str(known.get("region", "local")))
+    vlm = None if known.get("vlm") is None else base / str(known["vlm"])
+    if vlm is not None and not vlm.is_file():
+        raise NotFound(f"There is no model configuration at {vlm}; correct `vlm` of the site {known['name']}.")
+    return SitePlan(name=str(known["name"]), region=str(known.get("region", "local")), vlm=vlm)
 
 
 def _device(item: object, *, base: Path) -> DevicePlan:

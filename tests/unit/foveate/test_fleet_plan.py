@@ -63,6 +63,15 @@ def test_videos_become_cameras_of_one_site(video: Path, monkeypatch: pytest.Monk
     assert plan.cloud_region == "eu-west"
 
 
+def test_a_site_names_the_configuration_of_its_model(tmp_path: Path, video: Path) -> None:
+    (tmp_path / "vlm.yaml").write_text("kind: embedded\n")
+    sites = [{"name": "north", "vlm": "vlm.yaml"}, {"name": "south"}]
+    plan = fleet_plan.parse(written(sites=sites), base=tmp_path)
+    assert [site.vlm for site in plan.sites] == [tmp_path / "vlm.yaml", None]
+    with pytest.raises(NotFound, match=r"no model configuration at .*gone\.yaml"):
+        fleet_plan.parse(written(sites=[{"name": "north", "vlm": "gone.yaml"}, {"name": "south"}]), base=tmp_path)
+
+
 def test_no_video_is_no_fleet() -> None:
     with pytest.raises(InvalidInput, match="--video PATH"):
         fleet_plan.plan_from_videos([])
@@ -217,7 +226,7 @@ def test_a_plan_cannot_change() -> None:
 def test_every_listener_has_a_name_of_its_own() -> None:
     plan = FleetPlan(sites=(SitePlan("hub"), SitePlan("hub-leaf")), devices=())
     embedded = layout.listeners(plan, EngineSettings(nats_hub_url="", database_url=""))
-    assert len(set(embedded)) == len(embedded) == 9
+    assert len(set(embedded)) == len(embedded) == 11
     external = layout.listeners(plan, EngineSettings(nats_hub_url="nats://hub", database_url="postgresql://db/"))
     assert set(embedded) - set(external) == {"nats-hub", "nats-hub-leaf", "postgres"}
     assert layout.database_of("site-1") == "edge_site_1"

@@ -154,6 +154,15 @@ def test_a_fleet_whose_edges_know_any_word_looks_for_any(world: Any, named: Name
     assert expected[CLIP] == pytest.approx(0.92)
 
 
+@pytest.mark.parametrize("text", ["Summarise the last hour", "Are there more cars than trucks?"])
+def test_a_model_at_the_edge_is_shown_what_it_should_sum_up_or_compare(world: Any, text: str) -> None:
+    edge = (*world.policy.tasks[Tier.EDGE], Task.SUMMARISE)
+    world.policy = replace(world.policy, open_vocabulary=(Tier.EDGE,), tasks={**world.policy.tasks, Tier.EDGE: edge})
+    placing = world.place(text)
+    forms = {c.placement.representation.name for c in placing.allowed if c.placement.tier is Tier.EDGE}
+    assert {"FRAMES", "CLIP"} <= forms
+
+
 def test_a_colour_shows_in_pictures_of_an_edge_alone(world: Any) -> None:
     placing = world.place("is there a red car now?", devices=["cam-1"])
     expected = {str(c.placement): c.confidence for c in placing.allowed}
