@@ -53,7 +53,7 @@ from router.scope import FleetView
 from router.understand import understand
 
 AIMS = {"alone_p90_s": 0.3, "p99_s": 1.0}
-AT_ONCE, LONGEST_WAIT_S = 4, 0.5
+AT_ONCE, LONGEST_WAIT_S = 2, 0.5
 HERE, CLOUD = m.Place("eu-west", "site-1"), m.Place("eu-west")
 NAMED = (
     "was there a person today?",
