@@ -140,6 +140,10 @@ class Closer:
                 self._fetch.forget(clip.header.clip_id)
         except FoveateError as error:
             return None, f"{window.device_id} gave no pictures: {error.message}"
+        except Exception as error:
+            # Footage of strangers meets decoders and networks here: what they choke on leaves memory to answer.
+            logger.exception("a clip could not be looked at", extra={"device": window.device_id})
+            return None, f"the clip of {window.device_id} could not be looked at ({type(error).__name__})"
 
     def _watch(self, request: AnswerRequest, window: Window, clip: Clip) -> Looked:
         """Decodes and detects; blocking."""

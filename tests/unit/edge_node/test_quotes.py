@@ -329,3 +329,15 @@ async def test_a_clip_without_sound_or_that_is_none_is_a_reason(tmp_path: Path) 
     answer = await listens(broken).answer(wanted)
     assert answer.outcome is Outcome.CANNOT_TELL
     assert "cam-1 gave no pictures" in answer.reason
+
+
+class Chokes:
+    def read(self, picture: Picture) -> tuple[Line, ...]:
+        raise IndexError("a network met what it never saw")
+
+
+async def test_a_network_that_chokes_leaves_memory_to_answer(recording: Path) -> None:
+    wanted = request("What does it say?", form=Representation.FRAMES, end=NOON + 4)
+    answer = await reads(recording, Shelf(["EXIT"]), Chokes).answer(wanted, cannot_tell(wanted, ""))
+    assert answer.value == "EXIT"
+    assert "could not be looked at (IndexError)" in answer.reason
