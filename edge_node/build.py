@@ -48,8 +48,8 @@ from foveate.v1 import answer_service_pb2_grpc as answer_grpc
 from foveate.v1 import clip_service_pb2_grpc as clip_grpc
 from foveate.v1 import fleet_service_pb2_grpc as fleet_grpc
 
-_RECALL_WAIT_S = 0.7
-_LOOK_WAIT_S = 10.0
+_RECALL_WAIT_S = 0.5
+_LOOK_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _answerer(
     return Admitted(
         embedded,
         recall=Admission(at_once=chosen.recalls_at_once, longest_wait_s=_RECALL_WAIT_S),
-        look=Admission(at_once=chosen.looks_at_once, longest_wait_s=_LOOK_WAIT_S),
+        look=Admission(at_once=chosen.looks_at_once, longest_wait_s=_LOOK_WAIT_S, expected_s=1.0),
     )
 
 

@@ -86,9 +86,9 @@ class Settings(BaseSettings):
     """How long it is kept what left the site, when, for whom and by which rule."""
 
     recalls_at_once: int = Field(default=2, ge=1, le=256)
-    """Questions answered from memory at once; past what waits a second, more are told when to come again."""
+    """Questions answered from memory at once; past half a second of waiting, more are told when to come again."""
 
-    looks_at_once: int = Field(default=4, ge=1, le=256)
+    looks_at_once: int = Field(default=8, ge=1, le=256)
     """Questions at once that wait for devices, pictures or a model."""
 
     log_level: str = "INFO"
