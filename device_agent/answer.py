@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from device_agent.frames import Frame
@@ -230,7 +230,8 @@ class Answerer:
             sighting = Sighting(frame.time, label, score, thing.box)
             found.append(_Seen(sighting, score, track.track.track_id if track else None))
         for item in recent.values():
-            last = item.track.sightings[-1]
+            # Evidence is of the moment of the picture; it stood there less than a second before.
+            last = replace(item.track.sightings[-1], time=frame.time)
             found.append(_Seen(last, item.track.score, item.track.track_id))
         return sorted(found, key=lambda item: -item.score)
 
