@@ -227,7 +227,11 @@ def _around(request: AnswerRequest, piece: Evidence, memory: Answer) -> Window:
     before, after = (BEFORE_S, AFTER_S) if find else (NEAR_S, NEAR_S)
     if find and wanted.pick is Pick.LAST:
         before, after = AFTER_S, BEFORE_S
-    return Window(piece.device_id, moment - before, moment + after, piece)
+    start, end = moment - before, moment + after
+    if not find and wanted.start <= moment <= wanted.end:
+        # What was there a second before the asked time does not count.
+        start, end = max(start, wanted.start), min(end, wanted.end)
+    return Window(piece.device_id, start, end, piece)
 
 
 def _latest(device_id: str, end: float, seconds: float) -> Window:

@@ -90,6 +90,13 @@ def test_a_count_looks_at_the_moment_when_the_last_one_came() -> None:
     assert (window.start, window.end) == (pytest.approx(NOON + 25.8), pytest.approx(NOON + 28.2))
 
 
+def test_pictures_outside_of_the_asked_time_are_not_looked_at() -> None:
+    (early,) = choose(request(Task.COUNT, start=NOON + 19.5, end=NOON + 40), memory(2))
+    assert (early.start, early.end) == (NOON + 19.5, pytest.approx(NOON + 21.2))
+    (late,) = choose(request(start=NOON, end=NOON + 20.5), memory(True))
+    assert (late.start, late.end) == (pytest.approx(NOON + 18.8), NOON + 20.5)
+
+
 def test_now_looks_at_the_last_three_seconds_of_three_cameras() -> None:
     windows = choose(request(devices=("cam-2", "cam-3", "cam-1", "cam-4"), now=True), memory(True))
     assert [window.device_id for window in windows] == ["cam-1", "cam-2", "cam-3"]
