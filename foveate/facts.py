@@ -7,8 +7,10 @@ of their own times and scores. It reads no database and no clock. Next: `recall.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from foveate import standing
+from foveate.heard import Heard, absence_confidence, coverage, gaps
 from foveate.messages import Answer, AnswerRequest, Event, Evidence, Outcome, Pick, Representation, Task, Understanding
 from foveate.paths import at_moment, bridged, spans_of, zone_key
 from foveate.sweep import Span, most_at_once
@@ -18,17 +20,11 @@ from foveate.wire import utc
 MOST_EVENTS = 2000
 """Events weighed for one answer; past that the answer says that it saw a part only."""
 
-SURE_ABSENCE = 0.95
-"""Nobody seen by a device that watched: NanoDet's misses, and objects below its threshold, keep it from 1."""
-
 SURE_COUNT = 0.9
 """Ceiling of a count: who is hidden or too small for the detector has no track, and scores do not tell of those."""
 
 AT_BORDER = 0.9
 """What is left of a count in a zone: a box whose lower edge is a little off stands on the other side of the line."""
-
-QUIET = 0.89
-"""Ceiling of an absence when a device told nothing at all in the span: quiet, or not watching, nobody knows."""
 
 LOST_S = 5.0
 """An open event is reported again every two seconds: past this age its device is gone, or its end is on the way."""
@@ -49,15 +45,6 @@ _BEST = 3  # tracks that speak for a presence: the errors of more are not indepe
 _MOST_EVIDENCE = 40  # pieces of a count, each of a box or two: every thing that was counted must be among them
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """Devices that ever told anything, and those that did in the span of the question; the zones they tell of."""
-
-    ever: frozenset[str]
-    in_span: frozenset[str]
-    zones: tuple[str, ...] = ()
-
-
 def from_events(request: AnswerRequest, events: Sequence[Event], heard: Heard) -> Answer:
     """The answer from these events of the asked labels, of whatever devices are in scope. Pure."""
     wanted = request.understanding
@@ -65,6 +52,7 @@ def from_events(request: AnswerRequest, events: Sequence[Event], heard: Heard) -
     if zones and not set(zones) & {zone_key(zone) for zone in heard.zones}:
         return cannot_tell(request, _unknown_zones(wanted, heard))
     spans = [span for event in events for span in spans_of(event, wanted.labels, zones)]
+    spans = [standing.lengthened(span, heard.still) for span in spans]
     if wanted.now:
         spans = [span for span in spans if _going_on(span, request.question.ask_time)]
     else:
@@ -116,12 +104,6 @@ def _unknown_zones(wanted: Understanding, heard: Heard) -> str:
     if not heard.zones:
         return f"no device tells of zones, so nothing is known of {asked}"
     return f"nothing was ever seen in a zone called {asked}; known are {', '.join(heard.zones)}"
-
-
-def coverage(request: AnswerRequest, heard: Heard) -> float:
-    """The share of the devices in scope that memory has ever heard of and was asked about, 0 to 1."""
-    known = sum(device in heard.ever for device in request.device_ids)
-    return min(1.0, known / max(1, request.devices_in_scope, len(request.device_ids)))
 
 
 def cannot_tell(request: AnswerRequest, reason: str, *, evidence: tuple[Evidence, ...] = ()) -> Answer:
@@ -180,24 +162,31 @@ def answered(
 
 
 def _presence(request: AnswerRequest, spans: Sequence[Span]) -> Answer:
-    best = sorted(spans, key=lambda span: -span.score)[:_BEST]
-    first, wanted = best[0], request.understanding
-    when = (
-        "now, as last reported" if wanted.now else f"from {moment_in(first.event, first.start)} to {clock(first.end)}"
-    )
+    wanted = request.understanding
+    since = wanted.end if wanted.now else moment_of(wanted) or wanted.start
+    still = [span for span in spans if standing.presumed(span, since)]
+    followed = [span for span in spans if span not in still]
+    best = sorted(followed or still, key=lambda span: -span.score)[:_BEST]
+    first, last = best[0], best[0].end if best[0].told is None else best[0].told
+    doubted = [] if followed else still
+    when = "now, as last reported" if wanted.now else f"from {moment_in(first.event, first.start)} to {clock(last)}"
     more = f", and {len(spans) - 1} more times" if len(spans) > 1 and not wanted.now else ""
     return answered(
         request,
-        text=f"Yes: {named(wanted)} in view of {first.event.device_id} {when}{more}.",
+        text=f"Yes: {named(wanted)} in view of {first.event.device_id} {when}{more}."
+        + standing.note(doubted, len(spans)),
         value=True,
-        confidence=likelihood.presence([span.score for span in best], _platt(request)) * _freshness(request),
+        confidence=likelihood.presence([span.score for span in best], _platt(request))
+        * _freshness(request)
+        * _standing(doubted),
         spans=best,
+        reason=standing.why(doubted),
     )
 
 
 def _absence(request: AnswerRequest, heard: Heard) -> Answer:
     wanted, share = request.understanding, coverage(request, heard)
-    reason = _gaps(request, heard)
+    reason = gaps(request, heard)
     if share == 0.0:
         return cannot_tell(request, reason)
     subject = named(wanted)
@@ -209,50 +198,34 @@ def _absence(request: AnswerRequest, heard: Heard) -> Answer:
         request,
         text=f"No: no {subject} in view of {', '.join(request.device_ids)} {when}.",
         value=False,
-        confidence=_absence_confidence(request, heard) * _freshness(request),
+        confidence=absence_confidence(request, heard) * _freshness(request),
         reason=reason,
     )
-
-
-def _absence_confidence(request: AnswerRequest, heard: Heard) -> float:
-    quiet = any(device not in heard.in_span for device in request.device_ids)
-    return (QUIET if quiet else SURE_ABSENCE) * coverage(request, heard)
-
-
-def _gaps(request: AnswerRequest, heard: Heard) -> str:
-    """What memory does not cover, in words; empty when it covers everything."""
-    unheard = [device for device in request.device_ids if device not in heard.ever]
-    outside = request.devices_in_scope - len(request.device_ids)
-    quiet = [device for device in request.device_ids if device in heard.ever and device not in heard.in_span]
-    parts = [
-        f"nothing was ever heard of {', '.join(unheard)}" if unheard else "",
-        f"{outside} of {request.devices_in_scope} devices in scope are out of sight" if outside > 0 else "",
-        f"{', '.join(quiet)} told nothing in that time" if quiet else "",
-    ]
-    return "; ".join(part for part in parts if part)
 
 
 def _count(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answer:
     wanted, share = request.understanding, coverage(request, heard)
     if share == 0.0:
-        return cannot_tell(request, _gaps(request, heard))
+        return cannot_tell(request, gaps(request, heard))
     moment, there = _together(wanted, spans)
     counted = likelihood.count([span.score for span in there], _platt(request))
     # As many as are likeliest, and of those who seem to be there the surest.
     together = sorted(there, key=lambda span: -span.score)[: counted.value]
     together = [span for span in there if span in together]
     number = len(together)
-    sure = min(SURE_COUNT, counted.probability) * share if there else _absence_confidence(request, heard)
-    sure *= AT_BORDER if wanted.zones else 1.0
+    sure = min(SURE_COUNT, counted.probability) * share if there else absence_confidence(request, heard)
+    still = [span for span in there if standing.presumed(span, moment)]
+    sure *= (AT_BORDER if wanted.zones else 1.0) * _standing(still)
+    stood = [span for span in still if span in together]
     return answered(
         request,
-        text=_counted(request, together, moment, distinct=len(spans)),
+        text=_counted(request, together, moment, distinct=len(spans)) + standing.note(stood, number),
         value=number,
         # Any of them may have left since.
         confidence=sure * _freshness(request) ** max(1, number),
         spans=together,
         moment=moment,
-        reason=_gaps(request, heard),
+        reason="; ".join(filter(None, (gaps(request, heard), standing.why(still)))),
     )
 
 
@@ -296,17 +269,19 @@ def _find(request: AnswerRequest, spans: Sequence[Span], heard: Heard) -> Answer
             ranked, which = sorted(spans, key=lambda span: -span.score), "most clearly"
     found = ranked[0]
     moment = min(wanted.end, found.end) if wanted.pick is Pick.LAST else max(wanted.start, found.start)
+    still = [found] if standing.presumed(found, moment) else []
     # A device out of sight may have seen it earlier or later still, but cannot undo that it was seen at all.
     share = 1.0 if wanted.pick is Pick.ANY else coverage(request, heard)
     return answered(
         request,
-        text=f"{_sentence(named(wanted))} {which} seen by {found.event.device_id} at {moment_in(found.event, moment)}.",
+        text=f"{_sentence(named(wanted))} {which} seen by {found.event.device_id} at {moment_in(found.event, moment)}."
+        + standing.note(still, 1),
         value=moment,
-        confidence=likelihood.presence([found.score], _platt(request)) * share,
+        confidence=likelihood.presence([found.score], _platt(request)) * share * _standing(still),
         # Which one has the colour is for pictures to tell, so that several are cited.
         spans=ranked[:_BEST] if wanted.colours else [found],
         moment=None if wanted.colours else moment,
-        reason=_gaps(request, heard) if share < 1.0 else "",
+        reason="; ".join(filter(None, (gaps(request, heard) if share < 1.0 else "", standing.why(still)))),
     )
 
 
@@ -340,9 +315,15 @@ def _freshness(request: AnswerRequest) -> float:
     return AS_REPORTED if request.understanding.now else 1.0
 
 
+def _standing(still: Sequence[Span]) -> float:
+    return standing.STANDS if still else 1.0
+
+
 def _platt(request: AnswerRequest) -> likelihood.Platt:
     return likelihood.calibration(request.understanding.labels)
 
 
 def _going_on(span: Span, now: float) -> bool:
+    if span.told is not None:
+        return span.end >= now
     return span.event.open and span.end >= now - LOST_S

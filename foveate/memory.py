@@ -46,6 +46,7 @@ from foveate.remembered import (
     outlines,
     overlapping,
     row,
+    scenery,
     track_rows,
     tracks_overlapping,
 )
@@ -194,6 +195,17 @@ class Memory:
         query = select(TRACKS).where(*where).order_by(*order, _T.number).limit(limit)
         async with self.transaction() as connection:
             return outlines((await connection.execute(query)).all())
+
+    async def standing(
+        self, *, device_ids: Sequence[str], labels: Sequence[str], start: float, end: float, limit: int
+    ) -> tuple[tuple[Event, float | None], ...]:
+        """Events whose thing became scenery before `end` and may stand there from `start` on, the latest first.
+
+        Each with the moment at which its track was next told of, None for never.
+        """
+        query = scenery(device_ids=device_ids, labels=labels, start=start, end=end, limit=limit)
+        async with self.transaction() as connection:
+            return tuple((event_in(each.document), each.again) for each in (await connection.execute(query)).all())
 
     async def nearest(
         self,

@@ -63,7 +63,9 @@ def bridged(spans: Sequence[Span]) -> list[Span]:
         nearest = max(before, key=lambda index: joined[index].end)
         other = joined[nearest]
         path = (*other.sightings, *span.sightings)
-        joined[nearest] = replace(other, end=span.end, score=max(other.score, span.score), sightings=path)
+        joined[nearest] = replace(
+            other, end=span.end, told=span.told, score=max(other.score, span.score), sightings=path
+        )
     return joined
 
 

@@ -14,11 +14,13 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from foveate import compare
-from foveate.facts import LOST_S, MOST_EVENTS, Heard, cannot_tell, from_events, moment_of
+from foveate.facts import LOST_S, MOST_EVENTS, cannot_tell, from_events, moment_of
+from foveate.heard import Heard
 from foveate.likeness import from_likeness
 from foveate.memory import Memory
-from foveate.messages import Answer, AnswerRequest, Embedding, Pick, Representation, Task
+from foveate.messages import Answer, AnswerRequest, Embedding, Event, Pick, Representation, Task
 from foveate.paths import BRIDGE_S, zones_in
+from foveate.standing import MOST_STANDING, still_there
 
 MOST_WHOLE = 500
 """Whole events read for one answer about a moment or a zone, about 2 KB each; everything else reads short rows."""
@@ -77,6 +79,8 @@ async def recall(request: AnswerRequest, memory: Memory, text: Sentences | None)
     heard = Heard(await memory.devices(), await memory.devices(start=start, end=end))
     if wanted.zones:
         heard = replace(heard, zones=await _zones(request, memory))
+    standing, still = await _standing(request, memory, start=start)
+    heard = replace(heard, still=still)
     if wanted.zones or moment_of(wanted) is not None:
         events = await memory.select(
             device_ids=request.device_ids,
@@ -86,13 +90,15 @@ async def recall(request: AnswerRequest, memory: Memory, text: Sentences | None)
             limit=MOST_WHOLE,
             newest_first=wanted.pick is not Pick.FIRST,
         )
-        answer = from_events(request, events, heard)
+        answer = from_events(request, _with(events, standing), heard)
         more = f"only {MOST_WHOLE} events were weighed"
         return replace(answer, reason=joined(answer.reason, more)) if len(events) == MOST_WHOLE else answer
-    return await _by_outlines(request, memory, heard, start=start)
+    return await _by_outlines(request, memory, heard, standing, start=start)
 
 
-async def _by_outlines(request: AnswerRequest, memory: Memory, heard: Heard, *, start: float) -> Answer:
+async def _by_outlines(
+    request: AnswerRequest, memory: Memory, heard: Heard, standing: Sequence[Event], *, start: float
+) -> Answer:
     """From short rows of what was followed; only the events that the answer cites are read whole."""
     wanted = request.understanding
     ends = wanted.task is Task.FIND and wanted.pick is not Pick.ANY
@@ -104,12 +110,39 @@ async def _by_outlines(request: AnswerRequest, memory: Memory, heard: Heard, *, 
         limit=MOST_ENDS if ends else MOST_EVENTS,
         newest_first=wanted.pick is not Pick.FIRST,
     )
+    outlines = _with(outlines, standing)
     answer = from_events(request, outlines, heard)
     whole = await memory.events([piece.event_id for piece in answer.evidence])
     if not whole:
         return answer
     # Between the two readings one may have grown or gone, so the answer is made once more from what is cited.
     return from_events(request, [whole.get(event.event_id, event) for event in outlines], heard)
+
+
+async def _standing(
+    request: AnswerRequest, memory: Memory, *, start: float
+) -> tuple[tuple[Event, ...], dict[str, float]]:
+    """Events of the labels whose thing became scenery and may stand there in the span, and until when each may."""
+    wanted = request.understanding
+    found = await memory.standing(
+        device_ids=request.device_ids, labels=wanted.labels, start=start, end=wanted.end, limit=MOST_STANDING
+    )
+    if not found:
+        return (), {}
+    later = await memory.select(
+        device_ids=sorted({event.device_id for event, _ in found}),
+        labels=wanted.labels,
+        start=min(event.end for event, _ in found),
+        end=wanted.end,
+        limit=MOST_WHOLE,
+    )
+    return tuple(event for event, _ in found), still_there(found, later)
+
+
+def _with(events: Sequence[Event], standing: Sequence[Event]) -> tuple[Event, ...]:
+    """The events, those that became scenery whole and once."""
+    known = {event.event_id for event in standing}
+    return (*(event for event in events if event.event_id not in known), *standing)
 
 
 async def _compared(request: AnswerRequest, memory: Memory, text: Sentences | None) -> Answer:

@@ -18,11 +18,13 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     Row,
+    Select,
     SmallInteger,
     Table,
     Text,
     func,
     insert,
+    or_,
     text,
     update,
 )
@@ -32,6 +34,7 @@ from sqlmodel import Field, SQLModel, select
 
 from foveate.columns import add_missing
 from foveate.messages import Event, LabelScore, Priority, Track, TriggerKind
+from foveate.standing import MOST_STANDING_S, is_scenery
 from foveate.v1 import event_pb2 as pb
 from foveate.wire import event_of, event_to, parse, utc
 
@@ -94,6 +97,8 @@ class RememberedTrack(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         Index("remembered_track_by_label", "label", "start"),
         Index("remembered_track_by_device", "device_id", "start"),
+        Index("remembered_track_by_thing", "device_id", "track_id", "start"),
+        Index("remembered_track_by_scenery", "device_id", "end", postgresql_where=text("scenery")),
     )
 
     event_id: str = Field(primary_key=True, foreign_key="remembered_event.event_id", ondelete="CASCADE")
@@ -109,6 +114,7 @@ class RememberedTrack(SQLModel, table=True):
     event_end: float = Field(sa_type=Double)
     open: bool
     media_offset: float | None = Field(default=None, sa_type=Double)
+    scenery: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
 
 
 EVENTS: Table = RememberedEvent.__table__  # type: ignore[attr-defined]
@@ -152,6 +158,7 @@ def track_rows(event: Event) -> list[dict[str, Any]]:
         "event_end": event.end,
         "open": event.open,
         "media_offset": event.media_offset,
+        "scenery": is_scenery(event),
     }
     rows: list[dict[str, Any]] = []
     for track in event.tracks:
@@ -226,6 +233,25 @@ def tracks_overlapping(
     return conditions
 
 
+def scenery(*, device_ids: Sequence[str], labels: Sequence[str], start: float, end: float, limit: int) -> Select[Any]:
+    """The documents of what became scenery before `end` and may stand there at `start` or later, latest first. Pure.
+
+    With each, when its track was next told of, None for never.
+    """
+    later = TRACKS.alias()
+    same = (later.c.device_id == _T.device_id, later.c.track_id == _T.track_id, later.c.event_id != _T.event_id)
+    again = select(func.min(later.c.start)).where(*same, later.c.start >= _T.end).scalar_subquery()
+    chosen = (
+        _T.scenery,
+        _T.device_id.in_(device_ids),
+        _T.label.in_(labels),
+        _T.end.between(start - MOST_STANDING_S, end),
+        or_(again.is_(None), again >= start),
+    )
+    query = select(_C.document, again.label("again")).join(TRACKS, _T.event_id == _C.event_id).where(*chosen)
+    return query.order_by(_T.end.desc(), _T.event_id).limit(limit)
+
+
 def event_in(document: bytes) -> Event:
     """The event that a stored document holds."""
     return event_of(parse(pb.Event, document))
@@ -245,9 +271,9 @@ async def make_tables(connection: AsyncConnection, tables: Sequence[Table]) -> N
         )
     every = [EVENTS, TRACKS, *tables]
     await connection.run_sync(lambda sync: SQLModel.metadata.create_all(sync, tables=every))
+    await connection.run_sync(lambda sync: add_missing(sync, every))
     for index in (index for table in every for index in table.indexes):
         await connection.run_sync(index.create, checkfirst=True)
-    await connection.run_sync(lambda sync: add_missing(sync, every))
     if old:
         await _fill(connection)
 

@@ -14,13 +14,17 @@ from foveate.messages import Event, Sighting
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One object's stay in view, [start, end) in Unix seconds, with the score that speaks for it (0 to 1)."""
+    """One object's stay in view, [start, end) in Unix seconds, with the score that speaks for it (0 to 1).
+
+    `told` is when it was last told of, where that is before `end`: it stood still then, and nobody told it gone.
+    """
 
     start: float
     end: float
     score: float
     event: Event
     sightings: tuple[Sighting, ...] = ()
+    told: float | None = None
 
 
 def most_at_once(spans: Sequence[Span], *, start: float, end: float) -> tuple[float, tuple[Span, ...]]:

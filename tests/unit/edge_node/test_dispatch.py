@@ -78,6 +78,9 @@ class Remembers:
         ]
         return tuple(bare) if not labels or "person" in labels else ()
 
+    async def standing(self, **_: Any) -> tuple[tuple[Event, float | None], ...]:
+        return ()
+
     async def events(self, ids: Any) -> dict[str, Event]:
         self.whole += ids
         return {"e-1": event()} if "e-1" in ids else {}

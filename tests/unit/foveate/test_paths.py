@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from foveate.facts import CANDIDATE, Heard, from_events
+from foveate.facts import CANDIDATE, from_events
+from foveate.heard import Heard
 from foveate.messages import (
     Answer,
     AnswerRequest,

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveate.facts import AS_REPORTED, QUIET, SURE_ABSENCE, SURE_COUNT, Heard, from_events
+from foveate.facts import AS_REPORTED, SURE_COUNT, from_events
+from foveate.heard import QUIET, SURE_ABSENCE, Heard
 from foveate.likeness import CEILING, from_likeness
 from foveate.messages import (
     AnswerRequest,
