@@ -39,7 +39,10 @@ class Ask:
         response = parse(pb.AnswerServiceAnswerResponse, reply)
         if response.WhichOneof("result") == "failure":
             raise failure_of(response.failure)
-        return answer_of(response.answer)
+        answer = answer_of(response.answer)
+        # A device speaks for itself: not for its neighbours, nor for the site's uplink.
+        own = tuple(piece for piece in answer.evidence if piece.device_id == device)
+        return replace(answer, evidence=own, alone=False)
 
     async def all(self, request: AnswerRequest) -> Answer:
         """The devices' answers about now as one; CANNOT_TELL when none of them knows."""

@@ -29,7 +29,7 @@ from foveate.commands import DeviceState, without_facts
 from foveate.errors import FoveateError, Never, OutOfSpace, Refused, TryAgain
 from foveate.memory import Memory
 from foveate.messages import Answer, AnswerRequest, Boundary, ClipHeader, Event, Place, Presence, Representation
-from foveate.residency import ResidencyPolicy, Verdict, crossing, decide
+from foveate.residency import ResidencyPolicy, Verdict, crossing, decide, farthest
 from foveate.v1 import event_pb2 as pb
 from foveate.wire import answer_to, device_state_to, event_of, event_to, parse, presence_to, utc
 
@@ -173,13 +173,36 @@ class Egress:
         return shown
 
     def check_clip(self, device_id: str, representation: Representation, destination: Place) -> Verdict:
-        """The verdict that lets a clip go there; raises Refused, naming the rule, when it may not."""
+        """The verdict that lets a clip go there by way of this edge; raises Refused, naming the rule, when it may not.
+
+        A clip holds its frames: a rule that keeps those nearer keeps the clip as well.
+        """
+        # Whoever claims to stand at the device gets what may reach the site: it passes here.
+        destination = farthest(self._devices.origin(device_id), self._here, destination)
         verdict = self._decided(device_id, representation, destination)
+        if verdict.allowed and representation is Representation.CLIP:
+            frames = self._decided(device_id, Representation.FRAMES, destination)
+            if frames.rule and not frames.allowed:
+                representation, verdict = Representation.FRAMES, frames
         if not verdict.allowed:
             raise Refused(
                 f"{verdict.reason(representation)}; ask for a lesser representation.", rule=verdict.rule or "none"
             )
         return verdict
+
+    async def record_words(self, device_id: str, words: Sequence[str], destination: Place, *, why: str) -> None:
+        """Keeps that what was read and said left; raises Unreachable when it cannot, and then it must stay."""
+        row = self._row(
+            what=f"words of {device_id}",
+            why=why,
+            device_id=device_id,
+            destination=destination,
+            representation=Representation.FACTS,
+            rule=self._letting(device_id, Representation.FACTS, destination),
+            payload="\n".join(words).encode(),
+        )
+        async with self._memory.transaction() as connection:
+            await connection.execute(insert(RELEASES).values(row))
 
     async def record_clip(self, header: ClipHeader, destination: Place, verdict: Verdict) -> None:
         """Keeps that a clip left; raises Unreachable when it cannot, and then the clip must stay."""

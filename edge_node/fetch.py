@@ -101,7 +101,8 @@ class Fetch:
             if receipt.WhichOneof("result") == "failure":
                 raise failure_of(receipt.failure)
             header = clip_header_of(receipt.header)
-            if header.clip_id != order.clip_id or header.representation > order.representation:
+            same = (header.clip_id, header.device_id) == (order.clip_id, order.device_id)
+            if not same or header.representation > order.representation:
                 raise MalformedMessage(f"{order.device_id} delivered another clip than was ordered; update it.")
             return Clip(header, self._store.path(order.clip_id))
         except BaseException:

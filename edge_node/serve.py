@@ -56,8 +56,8 @@ class Site:
         Off site every reply passes the hub and the router, wherever the asker claims to be.
         """
         asker = request.question.asker or (self._here if on_site else Place())
-        if not on_site:
-            asker = farthest(self._origin, asker, self._cloud)
+        # Nobody is nearer than the site that tells them, not even who claims to stand at the device.
+        asker = farthest(self._origin, self._here, asker) if on_site else farthest(self._origin, asker, self._cloud)
         request = replace(request, question=replace(request.question, asker=asker))
         if request.placement.tier is Tier.DEVICE and request.placement.node not in request.device_ids:
             request = replace(request, device_ids=(request.placement.node,))

@@ -61,6 +61,10 @@ class Releases(Protocol):
         """Keeps that they left; raises Unreachable when it cannot."""
         ...
 
+    async def record_words(self, device_id: str, words: Sequence[str], destination: Place, *, why: str) -> None:
+        """Keeps that what was read and said left; as `record_clip`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -138,10 +142,8 @@ class VlmAnswerer:
         heard = await self._quotes(request, embedded)
         if not pictures.shown and not heard:
             raise NotFound(agree.joined(*missing) or "There is nothing to show to the model; ask about another time.")
-        task = request.understanding.task
-        form = (
-            form_by(wanted) if wanted else form_of(task, pictures=len(pictures.shown), pick=request.understanding.pick)
-        )
+        task, pick = request.understanding.task, request.understanding.pick
+        form = form_by(wanted) if wanted else form_of(task, pictures=len(pictures.shown), pick=pick)
         left = request.time_left_s - (time.monotonic() - began)
         decision = await self._model.gate.decide(
             _prompt(request, form, pictures, heard), task, form.read, timeout=max(0.1, left)
@@ -198,9 +200,15 @@ class VlmAnswerer:
         return ""
 
     async def _quotes(self, request: AnswerRequest, embedded: Answer) -> tuple[str, ...]:
-        """What was read and said, as far as it may go to where the model stands."""
+        """What was read and said, as far as it may go to where the model stands; kept when it leaves."""
         quotes = await self._recollect.quotes(request, embedded)
-        return tuple(str(quote) for quote in quotes if self._may_be_told(quote.device_id))
+        told = [quote for quote in quotes if self._may_be_told(quote.device_id)]
+        if self._off_site:
+            why = f"question {request.question.question_id} is put to the model there"
+            for device in dict.fromkeys(one.device_id for one in told):
+                words = [str(one) for one in told if one.device_id == device]
+                await self._releases.record_words(device, words, self._model.place, why=why)
+        return tuple(map(str, told))
 
     def _may_be_told(self, device_id: str) -> bool:
         try:

@@ -118,6 +118,7 @@ class Guard:
 
     refuses: Callable[[str, Representation, Place], bool] = lambda *_: False
     recorded: list[tuple[ClipHeader, Place]] = field(default_factory=list)
+    words: list[tuple[str, tuple[str, ...], Place]] = field(default_factory=list)
 
     def check_clip(self, device_id: str, representation: Representation, destination: Place) -> str:
         if self.refuses(device_id, representation, destination):
@@ -126,6 +127,9 @@ class Guard:
 
     async def record_clip(self, header: ClipHeader, destination: Place, verdict: str) -> None:
         self.recorded.append((header, destination))
+
+    async def record_words(self, device_id: str, words: Any, destination: Place, *, why: str) -> None:
+        self.words.append((device_id, tuple(words), destination))
 
 
 @dataclass

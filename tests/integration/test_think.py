@@ -151,13 +151,15 @@ async def test_a_model_elsewhere_sees_only_what_may_go_there_and_it_is_kept(film
             await north.answerer.answer(request())
             ((header, where),) = north.guard.recorded
             assert (header.device_id, header.representation, where) == ("cam-1", Representation.FRAMES, cloud)
+            ((device, words, told_to),) = north.guard.words
+            assert (device, told_to, SIGN in words[0]) == ("cam-1", cloud, True)
             north.guard.refuses = lambda _, form, place: place == cloud and form > Representation.FACTS
             await north.answerer.answer(request())
             north.guard.refuses = lambda *_: True
             refused = await north.answerer.answer(request())
         async with site(server, film, tmp_path, says=says) as north:
             await north.answerer.answer(request())
-            assert north.guard.recorded == []
+            assert north.guard.recorded == north.guard.words == []
     assert [len(images(body)) > 0 for body in server.requests] == [True, False, True]
     assert (refused.value, refused.confidence) == (True, 0.6)
     assert "rule pictures keeps it to SITE" in refused.reason
