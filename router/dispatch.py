@@ -7,6 +7,7 @@ It knows no plan; `pipeline` decides what comes after.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foveate import subjects
@@ -77,4 +78,5 @@ def answer_in(reply: pb.AnswerServiceAnswerResponse, request: AnswerRequest) -> 
             raise MalformedMessage(f"{request.placement} replied with nothing; update that node.")
     if answer.question_id != request.question.question_id:
         raise MalformedMessage(f"{request.placement} answered another question; restart that node.")
-    return answer
+    # Only a site's own router knows whether it is alone; it signs what its nodes told.
+    return replace(answer, alone=False)
