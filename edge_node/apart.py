@@ -29,6 +29,7 @@ from foveate.telemetry import log_to_stderr
 _NICE = 10
 _END_S = 5.0
 _AGAIN_S = 5.0
+_LONGEST_S = 120.0  # of one look, which takes four seconds, or a minute of speech by a large model
 
 
 class Looks(Protocol):
@@ -46,9 +47,12 @@ class Looks(Protocol):
 class Apart:
     """`Perceive` in a child process; one look at a time."""
 
-    def __init__(self, opens: Callable[[], Perceive]) -> None:
-        """`opens` is called in the child, so that it must be a plain function or a partial of one."""
-        self._opens = opens
+    def __init__(self, opens: Callable[[], Perceive], *, longest_s: float = _LONGEST_S) -> None:
+        """`opens` is called in the child, so that it must be a plain function or a partial of one.
+
+        A look that takes longer than `longest_s` has hung on its footage, and is ended with its process.
+        """
+        self._opens, self._longest_s = opens, longest_s
         self._child: SpawnProcess | None = None
         self._end: Connection | None = None
         self._one = threading.Lock()
@@ -69,6 +73,8 @@ class Apart:
             try:
                 end = self._end or self._start()
                 end.send((clip, event, moment, most))
+                if not end.poll(self._longest_s):
+                    raise EOFError
                 answer: Found | FoveateError = end.recv()
                 return answer
             except (EOFError, OSError) as error:

@@ -37,7 +37,8 @@ _WRITTEN_S = 2.0  # until a device has written what it filmed
 _PULL_S = 15.0
 _TICK_S = 1.0
 _BACK_OFF_S = (30.0, 120.0, 600.0, 1800.0)  # after the first, second, ... try; past the last one it is gone
-_DEVICE_PAUSE_S = 30.0
+_DEVICE_PAUSE_S = 30.0  # after the first that is not delivered, doubled with each of the next until one is
+_LONGEST_PAUSE_S = 1800.0
 _TELL_S = 60.0
 _BEHIND = (8, 40)  # moments that wait: from there on two key frames, then one
 
@@ -99,6 +100,7 @@ class Gather:
         self._devices, self._looks, self._share, self._clock = devices, looks, share, clock
         self._served: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
+        self._failed: dict[str, int] = {}
         self._turn = 0
         self._spent = 0.0
         self.told = Told()
@@ -139,13 +141,20 @@ class Gather:
         except Refused as error:
             await self._settle(moment, state="refused", reason=error.message)
         except TryAgain as error:
-            self._not_before[moment.device_id] = self._clock() + _DEVICE_PAUSE_S
+            self._pause(moment.device_id)
             await self._again(moment, error)
         except FoveateError as error:
             await self._settle(moment, state="gone", reason=error.message)
         else:
+            self._failed.pop(moment.device_id, None)
             await self._keep(moment, found)
         return True
+
+    def _pause(self, device_id: str) -> None:
+        """Each wait for a device that never delivers is one in which no other is looked at."""
+        failed = self._failed[device_id] = self._failed.get(device_id, 0) + 1
+        pause = min(_LONGEST_PAUSE_S, _DEVICE_PAUSE_S * 2.0 ** min(failed - 1, 10))
+        self._not_before[device_id] = self._clock() + pause
 
     async def _look(self, moment: Moment) -> Found | None:
         """What the moment shows, None when its event is no longer remembered."""

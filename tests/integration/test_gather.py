@@ -272,6 +272,19 @@ async def test_a_device_that_does_not_deliver_is_asked_again_ever_later_and_othe
     assert await site.reason("waits") == "No reply within 15 s."
 
 
+async def test_a_device_that_never_delivers_is_tried_ever_more_seldom_whatever_it_announces(site: Site) -> None:
+    site.recordings.fail("fixed-1", Unreachable("No reply within 15 s."))
+    tried = []
+    for second in range(0, 600, 10):
+        site.now = NOW + second
+        await site.close(f"urgent-{second}", priority=Priority.URGENT)
+        site.hear("fixed-1")
+        before = site.gather.told.again
+        await site.gather_all()
+        tried += [second] if site.gather.told.again > before else []
+    assert tried == [0, 30, 90, 210, 450]
+
+
 @pytest.mark.parametrize("error", [NotFound("Nothing recorded then."), BadVideo("No picture in it.")])
 async def test_what_can_never_be_had_is_gone_with_its_reason(site: Site, error: FoveateError) -> None:
     await site.close("lost")
@@ -394,6 +407,30 @@ async def test_a_process_that_dies_in_the_middle_costs_one_moment_and_not_the_si
     assert await site.states() == {"deadly/0": "gone"}
     assert "ended in the middle" in await site.reason("deadly")
     await looks.close()
+
+
+def hang() -> Perceive:
+    """Networks that never come to an end."""
+
+    class Endless(Plain):
+        def encode(self, image: Picture) -> Encoding:
+            time.sleep(600)
+            return super().encode(image)
+
+    return Perceive(encoder=Endless, voice=Silent, reader=None, recogniser=None)
+
+
+async def test_a_look_that_hangs_is_ended_and_the_next_moment_has_its_turn(site: Site) -> None:
+    looks = Apart(hang, longest_s=3.0)
+    site.gather = Gather(wanted=site.wanted, fetch=site.recordings, looks=looks, clock=site.clock, **site.parts)
+    await site.close("endless")
+    site.hear("fixed-1")
+    try:
+        assert await asyncio.wait_for(site.gather.gather_one(), timeout=20)
+        assert site.gather.told.again == 1
+        assert await site.states() == {"endless/0": "waiting"}
+    finally:
+        await looks.close()
 
 
 async def test_a_look_that_is_under_way_ends_with_the_site_and_stays_wanted(site: Site) -> None:
