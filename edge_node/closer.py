@@ -196,8 +196,7 @@ def choose(request: AnswerRequest, memory: Answer) -> list[Window]:
     pieces_found = _best_of_each_device(request, memory)
     if pieces_found:
         return [_around(request, piece, memory) for piece in pieces_found[:MOST_WINDOWS]]
-    end = min(wanted.end, request.question.ask_time)
-    return [_latest(d, end, min(LATEST_S, max(0.5, end - wanted.start))) for d in devices]
+    return [_newest(request, device) for device in devices]
 
 
 def _best_of_each_device(request: AnswerRequest, memory: Answer) -> list[Evidence]:
@@ -220,6 +219,9 @@ def _around(request: AnswerRequest, piece: Evidence, memory: Answer) -> Window:
     wanted, find = request.understanding, request.understanding.task is Task.FIND
     # Memory cites those who were there in the order in which they came: the last one made it the most at once.
     cited = memory.evidence[-1] if wanted.task is Task.COUNT else piece
+    if not find and cited.end < wanted.start:
+        # It became scenery before the span: whether it still stands there is for pictures of the span to show.
+        return _newest(request, piece.device_id)
     if find and isinstance(memory.value, float) and not wanted.colours:
         moment = memory.value
     else:
@@ -232,6 +234,13 @@ def _around(request: AnswerRequest, piece: Evidence, memory: Answer) -> Window:
         # What was there a second before the asked time does not count.
         start, end = max(start, wanted.start), min(end, wanted.end)
     return Window(piece.device_id, start, end, piece)
+
+
+def _newest(request: AnswerRequest, device_id: str) -> Window:
+    """The latest of the span of the question."""
+    wanted = request.understanding
+    end = min(wanted.end, request.question.ask_time)
+    return _latest(device_id, end, min(LATEST_S, max(0.5, end - wanted.start)))
 
 
 def _latest(device_id: str, end: float, seconds: float) -> Window:

@@ -97,6 +97,12 @@ def test_pictures_outside_of_the_asked_time_are_not_looked_at() -> None:
     assert (late.start, late.end) == (pytest.approx(NOON + 18.8), NOON + 20.5)
 
 
+@pytest.mark.parametrize("task", [Task.PRESENCE, Task.COUNT])
+def test_what_was_last_seen_before_the_asked_time_is_looked_for_within_it(task: Task) -> None:
+    (window,) = choose(request(task, start=NOON + 40, end=NOON + 43), memory(1))
+    assert (window.start, window.end, window.piece) == (NOON + 40, NOON + 43, None)
+
+
 def test_now_looks_at_the_last_three_seconds_of_three_cameras() -> None:
     windows = choose(request(devices=("cam-2", "cam-3", "cam-1", "cam-4"), now=True), memory(True))
     assert [window.device_id for window in windows] == ["cam-1", "cam-2", "cam-3"]
