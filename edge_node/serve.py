@@ -59,7 +59,8 @@ class Site:
         # Nobody is nearer than the site that tells them, not even who claims to stand at the device.
         asker = farthest(self._origin, self._here, asker) if on_site else farthest(self._origin, asker, self._cloud)
         request = replace(request, question=replace(request.question, asker=asker))
-        if request.placement.tier is Tier.DEVICE and request.placement.node not in request.device_ids:
+        if request.placement.tier is Tier.DEVICE:
+            # It is about that device alone, whatever else is named beside it.
             request = replace(request, device_ids=(request.placement.node,))
         admitted = self._egress.admit(request, asker)
         if isinstance(admitted, Answer):

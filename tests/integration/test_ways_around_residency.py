@@ -108,6 +108,19 @@ async def test_a_device_speaks_for_nobody_else(north: Wired) -> None:
         assert {piece.device_id for piece in answer.evidence} == {"forger-1"}
 
 
+async def test_a_device_that_saw_nothing_is_not_asked_behind_another(north: Wired) -> None:
+    async def nothing(payload: bytes) -> bytes:
+        asked = request_of(parse(question_pb2.AnswerRequest, payload))
+        none = Answer(asked.question.question_id, Outcome.ANSWERED, "None.", 0.9, value=0, placement=asked.placement)
+        return answer_pb.AnswerServiceAnswerResponse(answer=answer_to(none)).SerializeToString()
+
+    await north.local.serve(subjects.device_ask("north", "fixed-3"), nothing)
+    await asyncio.sleep(0.2)
+    behind = request(Task.COUNT, devices=("fixed-3", "fixed-1"), tier=Tier.DEVICE, now=True, asker=CLOUD)
+    answer = await north.ask_through_the_hub(behind)
+    assert (answer.outcome, answer.rule, answer.value) == (Outcome.REFUSED, "words-stay", None)
+
+
 async def test_a_clip_in_the_name_of_another_device_is_none(north: Wired, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Camera.clip
 
