@@ -83,7 +83,7 @@ def conclude(
     if best.outcome is not Outcome.ANSWERED:
         rule = refused[1] if refused else ""
         said = "; ".join([best.reason or best.text, *failures, *notes])
-        return replace(best, question_id=question_id, value=None, reason=said, rule=best.rule or rule)
+        return replace(best, question_id=question_id, value=None, document="", reason=said, rule=best.rule or rule)
     doubt = "; ".join(unchecked(best, reading, policy)) or _doubt(best, min_confidence)
     if doubt:
         guess = f"best guess: {best.text} ({best.confidence:.2f})"
@@ -93,6 +93,7 @@ def conclude(
             outcome=Outcome.CANNOT_TELL,
             text="I cannot tell from what could be looked at.",
             value=None,
+            document="",
             reason="; ".join([doubt, guess, *([best.reason] if best.reason else []), *failures, *notes]),
         )
     reason = "; ".join([*([best.reason] if best.reason else []), *notes])

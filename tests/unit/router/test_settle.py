@@ -109,9 +109,9 @@ def test_what_the_asker_does_not_accept_is_worth_a_guess(world: Any, make_answer
 def test_below_the_least_confidence_it_cannot_tell_and_gives_its_best_guess(world: Any, make_answer: Make) -> None:
     case = Case(world, "was there a dog today?", ("cam-1",))
     while str(case) != "stop":
-        case.answered(make_answer(0.4, text="Yes: a dog."))
+        case.answered(replace(make_answer(0.4, text="Yes: a dog."), document='{"dog": true}'))
     answer = case.end()
-    assert (answer.outcome, answer.value) == (Outcome.CANNOT_TELL, None)
+    assert (answer.outcome, answer.value, answer.document) == (Outcome.CANNOT_TELL, None, "")
     assert "0.40 sure, below the 0.55" in answer.reason
     assert "best guess: Yes: a dog. (0.40)" in answer.reason
     assert {step.state for step in case.steps} == {StepState.UNSURE}
