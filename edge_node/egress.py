@@ -190,11 +190,11 @@ class Egress:
             )
         return verdict
 
-    async def record_words(self, device_id: str, words: Sequence[str], destination: Place, *, why: str) -> None:
-        """Keeps that what was read and said left; raises Unreachable when it cannot, and then it must stay."""
+    async def record_words(self, device_id: str, words: Sequence[str], destination: Place, question_id: str) -> None:
+        """Keeps that what was read and said went to a model elsewhere; as `record_clip`."""
         row = self._row(
             what=f"words of {device_id}",
-            why=why,
+            why=f"question {question_id} is put to the model there",
             device_id=device_id,
             destination=destination,
             representation=Representation.FACTS,

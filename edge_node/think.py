@@ -61,7 +61,7 @@ class Releases(Protocol):
         """Keeps that they left; raises Unreachable when it cannot."""
         ...
 
-    async def record_words(self, device_id: str, words: Sequence[str], destination: Place, *, why: str) -> None:
+    async def record_words(self, device_id: str, words: Sequence[str], destination: Place, question_id: str) -> None:
         """Keeps that what was read and said left; as `record_clip`."""
         ...
 
@@ -201,13 +201,13 @@ class VlmAnswerer:
 
     async def _quotes(self, request: AnswerRequest, embedded: Answer) -> tuple[str, ...]:
         """What was read and said, as far as it may go to where the model stands; kept when it leaves."""
-        quotes = await self._recollect.quotes(request, embedded)
-        told = [quote for quote in quotes if self._may_be_told(quote.device_id)]
+        told = [q for q in await self._recollect.quotes(request, embedded) if self._may_be_told(q.device_id)]
         if self._off_site:
-            why = f"question {request.question.question_id} is put to the model there"
-            for device in dict.fromkeys(one.device_id for one in told):
-                words = [str(one) for one in told if one.device_id == device]
-                await self._releases.record_words(device, words, self._model.place, why=why)
+            # Of what was carried here from another site the rules are not known here.
+            told = [quote for quote in told if quote.device_id in request.device_ids]
+            for device in dict.fromkeys(q.device_id for q in told):
+                words = [str(q) for q in told if q.device_id == device]
+                await self._releases.record_words(device, words, self._model.place, request.question.question_id)
         return tuple(map(str, told))
 
     def _may_be_told(self, device_id: str) -> bool:

@@ -128,7 +128,7 @@ class Guard:
     async def record_clip(self, header: ClipHeader, destination: Place, verdict: str) -> None:
         self.recorded.append((header, destination))
 
-    async def record_words(self, device_id: str, words: Any, destination: Place, *, why: str) -> None:
+    async def record_words(self, device_id: str, words: Any, destination: Place, question_id: str) -> None:
         self.words.append((device_id, tuple(words), destination))
 
 

@@ -12,6 +12,7 @@ from edge_node.compress.price import PatchTokens
 from edge_node.thresholds import CAP
 from foveate.facts import cannot_tell
 from foveate.messages import (
+    Evidence,
     Outcome,
     Place,
     Placement,
@@ -153,6 +154,10 @@ async def test_a_model_elsewhere_sees_only_what_may_go_there_and_it_is_kept(film
             assert (header.device_id, header.representation, where) == ("cam-1", Representation.FRAMES, cloud)
             ((device, words, told_to),) = north.guard.words
             assert (device, told_to, SIGN in words[0]) == ("cam-1", cloud, True)
+            elsewhere = (Evidence("cam-of-another-site", START, START, quote="SECRET"),)
+            await north.answerer.answer(replace(request(), carried=elsewhere))
+            assert {device for device, _, _ in north.guard.words} == {"cam-1"}
+            assert "SECRET" not in str(server.requests)
             north.guard.refuses = lambda _, form, place: place == cloud and form > Representation.FACTS
             await north.answerer.answer(request())
             north.guard.refuses = lambda *_: True
@@ -160,7 +165,7 @@ async def test_a_model_elsewhere_sees_only_what_may_go_there_and_it_is_kept(film
         async with site(server, film, tmp_path, says=says) as north:
             await north.answerer.answer(request())
             assert north.guard.recorded == north.guard.words == []
-    assert [len(images(body)) > 0 for body in server.requests] == [True, False, True]
+    assert [len(images(body)) > 0 for body in server.requests] == [True, True, False, True]
     assert (refused.value, refused.confidence) == (True, 0.6)
     assert "rule pictures keeps it to SITE" in refused.reason
 
