@@ -48,7 +48,8 @@ def ask(
 
     Example: foveate ask "when did a car first appear?" --device cam-1 --json
 
-    Exit code: 0 answered, 3 refused by a residency rule, 5 cannot tell, 2 bad input, 4 unknown device or site.
+    Exit code: 0 answered, 3 refused by a residency rule, 5 cannot tell, 2 bad input, 4 unknown device or site,
+    75 try again.
     """
 
     async def work() -> int:

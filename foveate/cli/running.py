@@ -7,6 +7,7 @@ Knows nothing of how the processes are started: `local.py` is next.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -128,6 +129,7 @@ def _show(screen: Console, state: RunState, directory: Path, *, as_json: bool, a
     screen.print(f"[bold]The fleet is {state.state}[/bold] after {state.seconds:.1f} s, on {escape(str(directory))}.")
     for name, where in shown.items():
         line(screen, name, escape(where))
-    screen.print('Ask it: [bold]foveate ask "is there a person in view?"[/bold]')
+    elsewhere = "" if directory == endpoints.data_directory(None) else f" --data {shlex.quote(str(directory))}"
+    screen.print(f'Ask it: [bold]foveate ask "is there a person in view?"{escape(elsewhere)}[/bold]')
     if attached:
         screen.print("Ctrl-C ends it, drained.")
