@@ -160,7 +160,7 @@ async def test_retry_after_is_honoured_but_never_past_the_deadline(tmp_path: Pat
             began = time.monotonic()
             with pytest.raises(Overloaded) as caught:
                 await model.say(prompt(), timeout=5)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 5
             assert caught.value.retry_after == 30
     assert len(server.requests) == 1
 
@@ -209,12 +209,12 @@ async def test_the_key_may_change_and_may_be_missing(tmp_path: Path, monkeypatch
 
 
 async def test_a_slow_server_ends_at_the_deadline_and_frees_its_place(tmp_path: Path) -> None:
-    with chat_server(Reply('{"answer": true}', delay=1.5), YES) as server:
+    with chat_server(Reply('{"answer": true}', delay=3.0), YES) as server:
         async with vlm(server, tmp_path, at_once=1) as model:
             began = time.monotonic()
             with pytest.raises(DeadlinePassed):
                 await model.say(prompt(), timeout=0.3)
-            assert time.monotonic() - began < 1.0
+            assert time.monotonic() - began < 2.5
             assert (await model.say(prompt(), timeout=5)).text == '{"answer": true}'
 
 
@@ -247,7 +247,7 @@ async def test_nobody_there_is_unreachable_soon(tmp_path: Path) -> None:
             began = time.monotonic()
             with pytest.raises(Unreachable, match="does not answer"):
                 await model.say(prompt(), timeout=5)
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 5
 
 
 async def test_a_model_without_eyes_is_shown_nothing(tmp_path: Path) -> None:
