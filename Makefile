@@ -24,7 +24,10 @@ demo: setup ## Run the demo: two sites, three cameras, questions and a report
 	$(BIN)/foveate demo
 
 test: setup lint ## Check style, types, contracts, then run every test
-	$(BIN)/pytest -q
+	@# Tests with real servers wait more than they compute: the unit tests run beside them and report last.
+	@$(BIN)/pytest -q tests/unit > .unit-tests.log 2>&1 & unit=$$!; \
+	  $(BIN)/pytest -q --ignore=tests/unit; rest=$$?; \
+	  wait $$unit; unit=$$?; cat .unit-tests.log; rm -f .unit-tests.log; exit $$(( rest || unit ))
 
 lint: setup ## Check style, types, import contracts and the wire contract
 	$(BIN)/ruff format --check .
