@@ -11,6 +11,7 @@ import re
 from dataclasses import replace
 
 from foveate.messages import Answer, AnswerRequest, Outcome, Task
+from foveate.recall import joined
 
 SAME_S = 2.0
 """Two moments that are one: pictures are up to this far apart when a span is long."""
@@ -97,8 +98,3 @@ def _signs(words: str) -> str:
 
 def _both(embedded: Answer, seen: Answer) -> str:
     return joined(seen.reason, embedded.reason)
-
-
-def joined(*parts: str) -> str:
-    """Reasons as one, each once."""
-    return "; ".join(dict.fromkeys(part for part in parts if part))

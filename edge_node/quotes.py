@@ -16,6 +16,7 @@ from enum import StrEnum
 from edge_node.read import cleaned
 from foveate.facts import between, cannot_tell, clock
 from foveate.messages import Answer, AnswerRequest, Evidence, Outcome, Pick, Task
+from foveate.recall import joined
 
 CEILING = 0.85
 """Most that one recogniser can prove: its scores are its own, and were not calibrated on a site's footage."""
@@ -104,9 +105,9 @@ def answer_of(request: AnswerRequest, found: Sequence[Quote], *, verb: str, look
     what = f"{phrases} was not {verb}" if phrases else f"nothing was {verb}"
     when = "lately" if wanted.now else between(wanted.start, wanted.end)
     if kind is not Asked.WHETHER or not looked:
-        return cannot_tell(request, _joined(f"{what} {when}", reason), evidence=_pieces(found))
+        return cannot_tell(request, joined(f"{what} {when}", reason), evidence=_pieces(found))
     text = f"No: {what} {when}."
-    return _said(request, text, False, MISSED, found[:MOST], _joined(reason, "what is small or faint may be missed"))
+    return _said(request, text, False, MISSED, found[:MOST], joined(reason, "what is small or faint may be missed"))
 
 
 def _told(request: AnswerRequest, hits: Sequence[Quote], kind: Asked, verb: str, reason: str) -> Answer:
@@ -190,7 +191,3 @@ def _words(text: str) -> list[str]:
 
 def _signs(text: str) -> str:
     return "".join(_words(text))
-
-
-def _joined(*parts: str) -> str:
-    return "; ".join(dict.fromkeys(part for part in parts if part))

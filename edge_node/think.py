@@ -27,6 +27,7 @@ from foveate import compare
 from foveate.errors import FoveateError, InvalidInput, NotFound
 from foveate.facts import between, cannot_tell, clock
 from foveate.messages import Answer, AnswerRequest, ClipHeader, Outcome, Place, Representation, Task, Tier
+from foveate.recall import joined
 from foveate.wire.questions import MAX_SAID
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class VlmAnswerer:
         pictures, missing, moved = await self._pictures(request, embedded)
         heard = await self._quotes(request, embedded)
         if not pictures.shown and not heard:
-            raise NotFound(agree.joined(*missing) or "There is nothing to show to the model; ask about another time.")
+            raise NotFound(joined(*missing) or "There is nothing to show to the model; ask about another time.")
         task, pick = request.understanding.task, request.understanding.pick
         form = form_by(wanted) if wanted else form_of(task, pictures=len(pictures.shown), pick=pick)
         left = request.time_left_s - (time.monotonic() - began)
@@ -153,7 +154,7 @@ class VlmAnswerer:
         return replace(
             answer,
             evidence=answer.evidence or tuple(piece for piece in embedded.evidence if piece.quote),
-            reason=agree.joined(answer.reason, *decision.notes, *missing),
+            reason=joined(answer.reason, *decision.notes, *missing),
             moved_bytes=moved,
             model=self._model.gate.tag,
             tokens=decision.tokens,
@@ -347,4 +348,4 @@ def _share(request: AnswerRequest, pictures: Sheet) -> float:
 
 def _alone(embedded: Answer, why: str) -> Answer:
     """The embedded answer, with the reason why no model speaks."""
-    return replace(embedded, reason=agree.joined(embedded.reason, why))
+    return replace(embedded, reason=joined(embedded.reason, why))
